@@ -1,0 +1,86 @@
+// What the bundled stores share: the public surface of a store, written once over a small driver.
+
+import { type Cookie, expiryOf } from '../lib/cookie.ts'
+import { chain, type Maybe, settle } from '../lib/maybe.ts'
+import { DRIVER, type Driver } from '../lib/port.ts'
+import type { ErrorCallback, SessionData } from '../lib/session.ts'
+import { Outgoing, type Stored } from '../lib/snapshot.ts'
+import { type AllCallback, type GetCallback, type LengthCallback, Store } from '../lib/store.ts'
+
+/** A session as `get` answers it: plain data, its cookie as it was stored. */
+export type PlainSession = SessionData & Record<string, unknown>
+
+/**
+ * Base of the bundled stores. Every method takes express-session's callback, or returns a promise without one.
+ * The middleware goes straight to the driver as long as nobody has replaced a method of the store.
+ */
+export abstract class DriverStore extends Store {
+  /** @internal */
+  protected abstract readonly driver: Driver;
+
+  /** @internal */
+  [DRIVER](): Driver | undefined {
+    const { get, set, touch, destroy } = DriverStore.prototype
+    return this.get === get && this.set === set && this.touch === touch && this.destroy === destroy
+      ? this.driver
+      : undefined
+  }
+
+  override get(sid: string, callback: GetCallback): void
+  override get(sid: string): Promise<PlainSession | undefined>
+  override get(sid: string, callback?: GetCallback): void | Promise<PlainSession | undefined> {
+    return settle(
+      undefined,
+      () => chain(this.driver.read(sid), (stored) => (stored ? this.parse(sid, stored) : undefined)),
+      callback as ErrorCallback,
+    )
+  }
+
+  /** A record as an object of the caller's own; one that is not JSON is missing, and said so by `corrupt`. */
+  protected parse(sid: string, stored: Stored): PlainSession | undefined {
+    try {
+      return (typeof stored === 'string' ? JSON.parse(stored) : stored) as PlainSession
+    } catch (error) {
+      this.emit('corrupt', sid, error)
+      return undefined
+    }
+  }
+
+  override set(sid: string, session: object, callback: ErrorCallback): void
+  override set(sid: string, session: object): Promise<void>
+  override set(sid: string, session: object, callback?: ErrorCallback): void | Promise<void> {
+    return settle(undefined, () => this.driver.write(sid, outgoing(session), expiry(session)), callback)
+  }
+
+  /** Extends the session to its cookie's expiry; nothing happens to one that is gone. */
+  override touch(sid: string, session: object, callback: ErrorCallback): void
+  override touch(sid: string, session: object): Promise<void>
+  override touch(sid: string, session: object, callback?: ErrorCallback): void | Promise<void> {
+    return settle(undefined, () => this.driver.touch(sid, outgoing(session), expiry(session)), callback)
+  }
+
+  override destroy(sid: string, callback: ErrorCallback): void
+  override destroy(sid: string): Promise<void>
+  override destroy(sid: string, callback?: ErrorCallback): void | Promise<void> {
+    return settle(undefined, () => this.driver.remove(sid), callback)
+  }
+}
+
+export type { AllCallback, ErrorCallback, LengthCallback, Maybe }
+
+type WithCookie = { cookie?: Cookie }
+
+/** What was given to `store.set`: any object, stored as it is. */
+class WholeSession extends Outgoing {
+  override get json(): string {
+    return JSON.stringify(this.session)
+  }
+}
+
+function outgoing(session: object): Outgoing {
+  return new WholeSession((session as WithCookie).cookie as Cookie, () => session)
+}
+
+function expiry(session: object): number | undefined {
+  return expiryOf((session as WithCookie).cookie)
+}

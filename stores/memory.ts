@@ -1,0 +1,215 @@
+// MemoryStore: sessions of one process, gone with it.
+
+import { expiryOf } from '../lib/cookie.ts'
+import { optionError } from '../lib/errors.ts'
+import { settle } from '../lib/maybe.ts'
+import type { Driver } from '../lib/port.ts'
+import { joinRecord, type Outgoing, type StoredObject, splitRecord } from '../lib/snapshot.ts'
+import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
+
+export interface MemoryStoreOptions {
+  /** Most sessions kept; the least recently used goes first. Default: no limit. */
+  max?: number
+  /** How often expired sessions are freed, in milliseconds. Default 60 000. */
+  reapInterval?: number
+}
+
+interface Entry {
+  readonly json: string
+  readonly expires: number | undefined
+}
+
+/** Entries freed in one go, so that a large harvest does not hold up requests. */
+const BATCH = 5_000
+
+/**
+ * Keeps sessions in this process. Good enough to run one process in production when `max` bounds it:
+ * expired sessions are freed by a timer that keeps no process alive.
+ */
+export class MemoryStore extends DriverStore {
+  /** The records as JSON, by id, as in express-session. */
+  sessions: Record<string, string> = Object.create(null)
+  /** Most sessions kept; undefined: no limit. */
+  readonly max: number | undefined
+
+  readonly #interval: number
+  /** What is known of the records, least recently used first when `max` is set. */
+  readonly #entries = new Map<string, Entry>()
+  /** Ids by the interval in which they expire. */
+  readonly #slots = new Map<number, Set<string>>()
+  #reapedSlot: number
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: MemoryStoreOptions = {}) {
+    super()
+    const { max, reapInterval = 60_000 } = options ?? {}
+    if (max !== undefined && !(Number.isInteger(max) && max > 0)) {
+      throw optionError('max option of MemoryStore must be a whole number above 0')
+    }
+    if (!(Number.isFinite(reapInterval) && reapInterval > 0)) {
+      throw optionError('reapInterval option of MemoryStore must be a number of milliseconds above 0')
+    }
+    this.max = max
+    this.#interval = reapInterval
+    this.#reapedSlot = Math.floor(Date.now() / reapInterval)
+  }
+
+  /** Sessions kept at this moment. */
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** All live sessions by id. */
+  override all(callback: AllCallback): void
+  override all(): Promise<Record<string, PlainSession>>
+  override all(callback?: AllCallback): void | Promise<Record<string, PlainSession>> {
+    return settle(undefined, () => this.#all(), callback as ErrorCallback)
+  }
+
+  /** The number of live sessions. */
+  override length(callback: LengthCallback): void
+  override length(): Promise<number>
+  override length(callback?: LengthCallback): void | Promise<number> {
+    return settle(undefined, () => this.#live().length, callback as ErrorCallback)
+  }
+
+  override clear(callback: ErrorCallback): void
+  override clear(): Promise<void>
+  override clear(callback?: ErrorCallback): void | Promise<void> {
+    return settle(undefined, () => this.#clear(), callback)
+  }
+
+  /** @internal */
+  protected override readonly driver: Driver = {
+    read: (sid) => this.#read(sid),
+    write: (sid, session, expires) => this.#put(sid, session.json, expires),
+    touch: (sid, session, expires) => this.#touch(sid, session, expires),
+    remove: (sid) => this.#remove(sid),
+  }
+
+  #read(sid: string): string | undefined {
+    const entry = this.#entry(sid)
+    if (!entry) return undefined
+    if (entry.expires !== undefined && entry.expires <= Date.now()) {
+      this.#remove(sid)
+      return undefined
+    }
+    if (this.max !== undefined) {
+      this.#entries.delete(sid)
+      this.#entries.set(sid, entry)
+    }
+    return entry.json
+  }
+
+  /** The record of `sid`; `sessions` is the truth, tests and tools write to it. */
+  #entry(sid: string): Entry | undefined {
+    const json = this.sessions[sid]
+    const entry = this.#entries.get(sid)
+    if (json === undefined) {
+      if (entry) this.#remove(sid)
+      return undefined
+    }
+    if (entry?.json === json) return entry
+    this.#put(sid, json, expiryOf(cookieOf(json)))
+    return this.#entries.get(sid)
+  }
+
+  #put(sid: string, json: string, expires: number | undefined): void {
+    this.#forget(sid)
+    this.sessions[sid] = json
+    this.#entries.set(sid, { json, expires })
+    if (expires !== undefined) {
+      const slot = this.#slotOf(expires)
+      const ids = this.#slots.get(slot)
+      if (ids) ids.add(sid)
+      else this.#slots.set(slot, new Set([sid]))
+      this.#schedule()
+    }
+    if (this.max !== undefined && this.#entries.size > this.max) {
+      const oldest = this.#entries.keys().next().value as string
+      this.#remove(oldest)
+    }
+  }
+
+  #touch(sid: string, session: Outgoing, expires: number | undefined): void {
+    const json = this.#read(sid)
+    if (json === undefined) return
+    const cookie = JSON.stringify(session.cookie)
+    const parts = splitRecord(json)
+    this.#put(
+      sid,
+      parts ? joinRecord(cookie, parts.data) : JSON.stringify({ ...JSON.parse(json), cookie: session.cookie }),
+      expires,
+    )
+  }
+
+  #remove(sid: string): void {
+    delete this.sessions[sid]
+    this.#forget(sid)
+  }
+
+  #forget(sid: string): void {
+    const entry = this.#entries.get(sid)
+    if (!entry) return
+    this.#entries.delete(sid)
+    if (entry.expires === undefined) return
+    const slot = this.#slotOf(entry.expires)
+    const ids = this.#slots.get(slot)
+    if (ids?.delete(sid) && ids.size === 0) this.#slots.delete(slot)
+  }
+
+  #clear(): void {
+    this.sessions = Object.create(null)
+    this.#entries.clear()
+    this.#slots.clear()
+  }
+
+  #live(): string[] {
+    return Object.keys(this.sessions).filter((sid) => this.#read(sid) !== undefined)
+  }
+
+  #all(): Record<string, PlainSession> {
+    const all: Record<string, PlainSession> = Object.create(null)
+    for (const sid of Object.keys(this.sessions)) {
+      const json = this.#read(sid)
+      const session = json === undefined ? undefined : this.parse(sid, json)
+      if (session) all[sid] = session
+    }
+    return all
+  }
+
+  #slotOf(expires: number): number {
+    return Math.max(Math.ceil(expires / this.#interval), this.#reapedSlot + 1)
+  }
+
+  #schedule(): void {
+    this.#timer ??= setTimeout(() => this.#reap(), this.#interval).unref()
+  }
+
+  /** Frees the slots that have passed: work in proportion to what has expired, not to what is kept. */
+  #reap(): void {
+    let budget = BATCH
+    const due = Math.floor(Date.now() / this.#interval)
+    while (this.#reapedSlot < due && budget > 0) {
+      const slot = this.#reapedSlot + 1
+      for (const sid of this.#slots.get(slot) ?? []) {
+        if (budget-- === 0) break
+        this.#remove(sid)
+      }
+      if (!this.#slots.has(slot)) this.#reapedSlot = this.#slots.size === 0 ? due : slot
+    }
+    this.#timer = undefined
+    if (this.#reapedSlot < due) this.#timer = setTimeout(() => this.#reap(), 1).unref()
+    else if (this.#slots.size > 0) this.#schedule()
+  }
+}
+
+function cookieOf(json: string): { expires?: unknown } | undefined {
+  const parts = splitRecord(json)
+  if (parts) return parts.cookie
+  try {
+    return (JSON.parse(json) as Partial<StoredObject> | null)?.cookie
+  } catch {
+    return undefined
+  }
+}
