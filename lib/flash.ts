@@ -50,7 +50,8 @@ function isMessages(value: unknown): value is FlashMessages {
 function createBag(session: object, shape: FlashShape | undefined, messages: FlashMessages | undefined): Bag {
   const state: BagState = { kept: false, detached: false, stored: false }
 
-  const bag = function flash(type?: string, message?: unknown, ...args: unknown[]): unknown {
+  // An arrow function: it has no `prototype`, which could not be removed.
+  const bag = ((type?: string, message?: unknown, ...args: unknown[]): unknown => {
     if (state.detached) return { ...bag }
     // connect-flash reads when there is no message, and takes an empty one for none.
     const adding = type !== undefined && message != null && message !== ''
@@ -71,14 +72,15 @@ function createBag(session: object, shape: FlashShape | undefined, messages: Fla
       answer = all
     }
     return shape ? shape(answer, adding) : answer
-  } as Bag
+  }) as Bag
 
   // Messages of the types `name` and `length` must not meet the function's own, nor those it inherits.
   delete (bag as { name?: unknown }).name
   delete (bag as { length?: unknown }).length
-  delete (bag as { prototype?: unknown }).prototype
   Object.setPrototypeOf(bag, Object.prototype)
-  const toJSON = (): FlashMessages | undefined => (state.stored || Object.keys(bag).length > 0 ? { ...bag } : undefined)
+  // An empty bag in a session is no data, unless the record had it.
+  const toJSON = (): FlashMessages | undefined =>
+    state.detached || state.stored || Object.keys(bag).length > 0 ? { ...bag } : undefined
   // A template engine that finds a function calls it: let it have the messages.
   const call = (_self: unknown, ...args: []): unknown => bag(...args)
   for (const [key, value] of Object.entries({ toJSON, toBSON: toJSON, call })) {

@@ -63,25 +63,22 @@ class ConnectRequest implements HostRequest {
 
 /** Serves one request of a connect-style host. */
 export function serveConnect(service: Service, req: IncomingMessage, res: ServerResponse, next: Next): void {
-  let life: Lifecycle | undefined
   let loading: Maybe<void>
   try {
-    life = Lifecycle.begin(service, req as Carrier, new ConnectRequest(req))
-    if (life) {
-      hold(res, life, next)
-      loading = life.load()
-    }
+    const life = Lifecycle.begin(service, req as Carrier, new ConnectRequest(req))
+    if (life) hold(res, life, next)
+    loading = life?.load()
   } catch (error) {
     next(error)
     return
   }
   // Outside of the promise: what the handlers throw is theirs.
-  if (isPromise(loading))
+  if (isPromise(loading)) {
     loading.then(
       () => setImmediate(next),
       (error) => setImmediate(next, error),
     )
-  else next()
+  } else next()
 }
 
 /** What stands still between the app's last word and the store's. Values are read as properties of the response. */
@@ -95,16 +92,22 @@ const FROZEN_HEAD = {
   _implicitHeader: { value: (): void => {} },
 } satisfies Record<string, PropertyDescriptor>
 
-const FROZEN_END = {
+const FROZEN_STREAM = {
   writableEnded: { get: (): boolean => true },
-  finished: { get: (): boolean => true },
-  flushHeaders: { value: (): void => {} },
   write: {
     value: (): boolean => {
       debug('write after end is ignored')
       return false
     },
   },
+} satisfies Record<string, PropertyDescriptor>
+
+const FROZEN_WHOLE = {
+  ...FROZEN_HEAD,
+  ...FROZEN_STREAM,
+  // Not while a body streams: a compression below us still writes, and Node refuses it on a finished response.
+  finished: { get: (): boolean => true },
+  flushHeaders: { value: (): void => {} },
 } satisfies Record<string, PropertyDescriptor>
 
 /** Node's words for touching a head that has left. */
@@ -253,12 +256,8 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
       finish()
       return this
     }
-    const thawHead = thaw ?? freeze(res, FROZEN_HEAD)
-    const thawEnd = freeze(res, FROZEN_END)
-    thaw = () => {
-      thawEnd()
-      thawHead()
-    }
+    thaw?.()
+    thaw = freeze(res, leaving ? FROZEN_STREAM : FROZEN_WHOLE)
     committing.then(finish, fail).catch((error) => setImmediate(next, error))
     return this
   } as typeof res.end

@@ -1,0 +1,272 @@
+// A small notebook on Express 5: signing in and out, flash messages, and data kept in the session.
+// Start it with `npm start`; PORT and SESSION_SECRET may be set in the environment.
+import { createHash, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import express, {
+  type ErrorRequestHandler,
+  type Express,
+  type Request,
+  type RequestHandler,
+  type Response,
+} from 'express'
+import session, { MemoryStore, type Store } from 'unisession'
+import { errorPage, type Html, homePage, layout, type Note, notesPage, signInPage, type User } from './express/views.ts'
+
+declare module 'unisession' {
+  interface SessionData {
+    /** Who is signed in. */
+    username: string
+    /** When this session began, as `Date.now()`. */
+    startedAt: number
+    /** How often the home page was opened. */
+    visits: number
+    /** Where to go back to after signing in. */
+    returnTo: string
+    /** By id rather than in a list: two tabs that add a note at the same moment both keep theirs. */
+    notes: Record<string, Note>
+  }
+}
+
+export interface AppOptions {
+  /** Default: `chooseStore()`. */
+  store?: Store
+  /** Default: `SESSION_SECRET` from the environment, or one for demonstration. */
+  secret?: string | string[]
+}
+
+// Fine for a demonstration, known to everybody: a real app sets SESSION_SECRET to a long random text.
+const DEMO_SECRET = 'an example secret, please do not use it for real'
+
+const HOUR = 3_600_000
+const MAX_NOTES = 20
+const MAX_LENGTH = 280
+
+const users = new Map<string, User>([
+  ['ada', { username: 'ada', name: 'Ada Lovelace', password: 'first-program' }],
+  ['grace', { username: 'grace', name: 'Grace Hopper', password: 'found-a-moth' }],
+])
+
+/** The one place that decides where sessions live. */
+function chooseStore(): Store {
+  return new MemoryStore()
+}
+
+/** The app without a server, so that a test can mount it. */
+export function createApp(options: AppOptions = {}): Express {
+  const store = options.store ?? chooseStore()
+  const app = express()
+  app.disable('x-powered-by')
+  app.use(secureHeaders)
+
+  // Before the session: a stylesheet needs none.
+  const assets = fileURLToPath(new URL('./express', import.meta.url))
+  app.get('/style.css', (_req, res) => res.sendFile('style.css', { root: assets }))
+
+  app.use(
+    session({
+      name: 'notes.sid',
+      secret: options.secret ?? (process.env.SESSION_SECRET || DEMO_SECRET),
+      store,
+      resave: false,
+      saveUninitialized: false,
+      cookie: { maxAge: HOUR, sameSite: 'lax', secure: 'auto' },
+    }),
+  )
+  app.use(express.urlencoded({ extended: false, limit: '16kb' }))
+  app.use(ownFormsOnly)
+
+  app.get('/', (req, res) => {
+    const { visits = 0, startedAt = Date.now(), notes = {} } = req.session
+    req.session.visits = visits + 1
+    req.session.startedAt = startedAt
+    req.session.touch() // this visit is saved and so renews the session: show the new date
+    const { expires } = req.session.cookie
+    const body = homePage({
+      user: currentUser(req),
+      visits: visits + 1,
+      noteCount: Object.keys(notes).length,
+      startedAt: new Date(startedAt),
+      expires: expires ? new Date(expires) : undefined,
+      reference: reference(req.sessionID),
+      store: store.constructor.name,
+    })
+    send(req, res, 'Home', body)
+  })
+
+  app.get('/sign-in', (req, res) => {
+    if (currentUser(req)) return res.redirect(303, '/notes')
+    const messages = req.session.flash()
+    // A destroyed session cannot carry a message, so the address does.
+    if ('signed-out' in req.query) messages.success = ['You are signed out. Your session and its notes are gone.']
+    const body = signInPage({ users: [...users.values()], username: String(messages.username?.[0] ?? '') })
+    return send(req, res, 'Sign in', body, messages)
+  })
+
+  app.post('/sign-in', async (req, res) => {
+    const username = field(req, 'username').trim().toLowerCase()
+    const user = await authenticate(username, field(req, 'password'))
+    if (!user) {
+      req.session.flash('error', 'That name and password do not belong together.')
+      req.session.flash('username', username.slice(0, 40)) // for the form
+      return res.redirect(303, '/sign-in')
+    }
+    const { returnTo = '/', visits = 0 } = req.session
+    // A new id whenever rights change: nobody can plant one before and use it afterwards.
+    await req.session.regenerate()
+    req.session.username = user.username
+    req.session.startedAt = Date.now()
+    req.session.visits = visits
+    req.session.flash('success', `Welcome, ${user.name}. You have a new session now.`)
+    return res.redirect(303, returnTo)
+  })
+
+  app.post('/sign-out', async (req, res) => {
+    await req.session.destroy()
+    res.redirect(303, '/sign-in?signed-out')
+  })
+
+  app.use('/notes', signedInOnly)
+
+  app.get('/notes', (req, res) => {
+    const notes = Object.entries(req.session.notes ?? {})
+      .map(([id, note]) => ({ id, ...note }))
+      .sort((a, b) => b.at - a.at)
+    send(req, res, 'Notes', notesPage({ notes, maxNotes: MAX_NOTES, maxLength: MAX_LENGTH }))
+  })
+
+  app.post('/notes', (req, res) => {
+    const text = field(req, 'text').replaceAll('\r\n', '\n').trim()
+    req.session.notes ??= {}
+    const { notes } = req.session
+    if (!text) {
+      req.session.flash('error', 'A note needs some text.')
+    } else if (text.length > MAX_LENGTH) {
+      req.session.flash('error', `A note can have ${MAX_LENGTH} characters; this one had ${text.length}.`)
+    } else if (Object.keys(notes).length >= MAX_NOTES) {
+      req.session.flash('error', `There is room for ${MAX_NOTES} notes. Delete one first.`)
+    } else {
+      notes[randomUUID()] = { text, at: Date.now() }
+      req.session.flash('success', 'Note added.')
+    }
+    res.redirect(303, '/notes')
+  })
+
+  app.post('/notes/:id/delete', (req, res) => {
+    const { id } = req.params
+    const notes = req.session.notes ?? {}
+    if (Object.hasOwn(notes, id)) {
+      delete notes[id]
+      req.session.flash('success', 'Note deleted.')
+    } else {
+      req.session.flash('info', 'That note was already gone.')
+    }
+    res.redirect(303, '/notes')
+  })
+
+  app.use((req, res) => {
+    sendError(req, res, 404, 'This page does not exist.', 'The address may be mistyped, or the page has moved.')
+  })
+  app.use(failed)
+  return app
+}
+
+const secureHeaders: RequestHandler = (_req, res, next) => {
+  res.set({
+    'Content-Security-Policy':
+      "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    'Referrer-Policy': 'same-origin',
+    'X-Content-Type-Options': 'nosniff',
+  })
+  next()
+}
+
+/** Against CSRF: SameSite=lax on the cookie, and a post must come from our own origin, as the browser itself reports it. */
+const ownFormsOnly: RequestHandler = (req, res, next) => {
+  const site = req.get('Sec-Fetch-Site')
+  const origin = req.get('Origin')
+  const isOwn = site ? site === 'same-origin' || site === 'none' : !origin || origin.endsWith(`//${req.host}`)
+  if (isOwn || req.method === 'GET' || req.method === 'HEAD') return next()
+  sendError(
+    req,
+    res,
+    403,
+    'This form came from another site.',
+    'Nothing was changed. Please use the forms of this site.',
+  )
+}
+
+const signedInOnly: RequestHandler = (req, res, next) => {
+  if (currentUser(req)) return next()
+  req.session.returnTo = req.method === 'GET' ? req.originalUrl : '/notes'
+  req.session.flash('info', 'Please sign in to see your notes.')
+  res.redirect(303, '/sign-in')
+}
+
+const failed: ErrorRequestHandler = (error, req, res, next) => {
+  if (res.headersSent) return next(error)
+  const status = error?.status >= 400 && error?.status < 500 ? error.status : 500
+  if (status < 500)
+    return sendError(req, res, status, 'That request could not be read.', 'Please go back and try again.')
+  console.error(error)
+  return sendError(req, res, 500, 'Something went wrong.', 'It is our fault, not yours. Please try again in a moment.')
+}
+
+function currentUser(req: Request): User | undefined {
+  // When the store is down, the error page is shown to a request without a session.
+  return users.get(req.session?.username ?? '')
+}
+
+function send(req: Request, res: Response, title: string, body: Html, messages = req.session.flash()): void {
+  res.set('Cache-Control', 'no-store') // Back after signing out shows nothing
+  res.type('html').send(layout({ title, body, messages, path: req.path, user: currentUser(req) }))
+}
+
+/** Leaves the messages for the page they were meant for: browsers ask for icons and the like at any moment. */
+function sendError(req: Request, res: Response, status: number, heading: string, advice: string): void {
+  res.status(status)
+  send(req, res, 'Error', errorPage(heading, advice), {})
+}
+
+function field(req: Request, name: string): string {
+  const value: unknown = req.body?.[name]
+  return typeof value === 'string' ? value : ''
+}
+
+/** Tells sessions apart on the page without giving the id away. */
+function reference(id: string): string {
+  return createHash('sha256').update(id).digest('hex').slice(0, 8)
+}
+
+const derive = promisify<string, string, number, Buffer>(scrypt)
+
+/** A real app keeps only hashes, each with its own salt; these passwords are printed on the sign-in page anyway. */
+async function authenticate(username: string, password: string): Promise<User | undefined> {
+  const user = users.get(username)
+  const [given, expected] = await Promise.all([derive(password, 'demo', 32), derive(user?.password ?? '', 'demo', 32)])
+  return timingSafeEqual(given, expected) ? user : undefined
+}
+
+function start(): void {
+  const port = process.env.PORT || '3000'
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) giveUp(`PORT is "${port}", which is not a port.`)
+  const server = createApp().listen(Number(port), (error) => {
+    const code = (error as NodeJS.ErrnoException | undefined)?.code
+    if (code === 'EADDRINUSE') giveUp(`Port ${port} is taken.`)
+    if (error) giveUp(`Port ${port} cannot be used (${error.message}).`)
+    const address = server.address()
+    console.log(`unisession example: http://localhost:${typeof address === 'object' ? address?.port : port}`)
+  })
+  const stop = () => {
+    server.close(() => process.exit())
+    setTimeout(() => server.closeAllConnections(), 2000).unref()
+  }
+  process.once('SIGINT', stop).once('SIGTERM', stop)
+}
+
+function giveUp(reason: string): never {
+  console.error(`${reason} Choose another one: PORT=3001 npm start`)
+  process.exit(1)
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) start()

@@ -1,0 +1,388 @@
+// The example app, driven as a browser would: one agent per browser, forms posted, redirects followed.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import request from 'supertest'
+import { MemoryStore, Store } from 'unisession'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { createApp } from '../examples/express.ts'
+
+type Agent = ReturnType<typeof request.agent>
+
+let store: InstanceType<typeof MemoryStore>
+let app: ReturnType<typeof createApp>
+let agent: Agent
+
+const secret = 'a secret for this test only, long enough'
+
+beforeEach(() => {
+  store = new MemoryStore()
+  app = createApp({ store, secret })
+  agent = request.agent(app)
+})
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+const signIn = (password = 'first-program', username = 'ada', browser = agent) =>
+  browser.post('/sign-in').type('form').send({ username, password })
+const addNote = (text: string) => agent.post('/notes').type('form').send({ text })
+const page = async (path: string) => (await agent.get(path).expect(200)).text
+const visits = (html: string) => Number(/id="visits">(\d+)</.exec(html)?.[1])
+const reference = (html: string) => /id="reference">([0-9a-f]+)</.exec(html)?.[1]
+const deleteActions = (html: string) =>
+  [...html.matchAll(/action="(\/notes\/[^"]+\/delete)"/g)].map((match) => match[1] ?? '')
+const ids = () => Object.keys(store.sessions)
+
+describe('home', () => {
+  it('counts the visits of each browser', async () => {
+    expect(visits(await page('/'))).toBe(1)
+    expect(visits(await page('/'))).toBe(2)
+    expect(visits((await request(app).get('/')).text)).toBe(1)
+    expect(visits(await page('/'))).toBe(3)
+  })
+
+  it('names the store and a reference, and never the id', async () => {
+    const response = await agent.get('/').expect(200)
+    const [id = 'none'] = ids()
+    expect(ids()).toHaveLength(1)
+    expect(response.headers['set-cookie']?.[0]).toContain(id)
+    expect(response.text).not.toContain(id)
+    expect(response.text).toContain('MemoryStore')
+    expect(reference(response.text)).toMatch(/^[0-9a-f]{8}$/)
+    expect(reference(await page('/'))).toBe(reference(response.text))
+  })
+
+  it('sends the cookie as configured', async () => {
+    const [cookie = ''] = (await agent.get('/')).headers['set-cookie'] ?? []
+    expect(cookie).toMatch(/^notes\.sid=s%3A/)
+    expect(cookie).toContain('HttpOnly')
+    expect(cookie).toContain('SameSite=Lax')
+    expect(cookie).toContain('Expires=')
+    expect(cookie).not.toContain('Secure')
+  })
+})
+
+describe('signing in', () => {
+  it('refuses a wrong password, an unknown name and nothing at all, and keeps the name in the form', async () => {
+    for (const [password, username] of [
+      ['wrong', 'ada'],
+      ['found-a-moth', 'ada'],
+      ['', 'ada'],
+      ['first-program', 'nobody'],
+      ['', 'nobody'],
+      ['', ''],
+    ] as const) {
+      await signIn(password, username).expect(303).expect('location', '/sign-in')
+      const html = await page('/sign-in')
+      expect(html).toContain('do not belong together')
+      expect(html).toContain(`value="${username}"`)
+    }
+    await agent.get('/notes').expect(303)
+  })
+
+  it('refuses a post without a body or with lists in it', async () => {
+    await agent.post('/sign-in').expect(303).expect('location', '/sign-in')
+    await agent
+      .post('/sign-in')
+      .type('form')
+      .send('username=ada&username=ada&password=first-program')
+      .expect('location', '/sign-in')
+    await agent.get('/notes').expect(303)
+  })
+
+  it('lets both users in', async () => {
+    await signIn().expect(303)
+    expect(await page('/')).toContain('Hello, Ada.')
+    const other = request.agent(app)
+    await signIn('found-a-moth', 'grace', other).expect(303)
+    expect((await other.get('/')).text).toContain('Hello, Grace.')
+    expect(await page('/')).toContain('Hello, Ada.')
+  })
+
+  it('gives the session a new id, drops the old one and keeps the counter', async () => {
+    const before = reference(await page('/'))
+    const [oldId = ''] = ids()
+    const { headers } = await signIn().expect(303)
+    expect(headers['set-cookie']).toHaveLength(1)
+    expect(ids()).toHaveLength(1)
+    expect(ids()).not.toContain(oldId)
+    const after = await page('/')
+    expect(reference(after)).not.toBe(before)
+    expect(visits(after)).toBe(2)
+  })
+
+  it('leaves nothing to the holder of the old cookie', async () => {
+    const old = (await agent.get('/')).headers['set-cookie']?.[0]?.split(';')[0] ?? ''
+    await signIn().expect(303)
+    const stolen = await request(app).get('/').set('Cookie', old)
+    expect(stolen.text).not.toContain('Ada')
+    expect(visits(stolen.text)).toBe(1)
+  })
+
+  it('comes back to the page that asked for it, once', async () => {
+    await agent.get('/notes?from=mail').expect(303).expect('location', '/sign-in')
+    expect(await page('/sign-in')).toContain('Please sign in to see your notes.')
+    await signIn('wrong').expect('location', '/sign-in')
+    await signIn().expect('location', '/notes?from=mail')
+    await signIn().expect('location', '/')
+  })
+
+  it('sends somebody who is signed in on to the notes', async () => {
+    await signIn()
+    await agent.get('/sign-in').expect(303).expect('location', '/notes')
+  })
+
+  it('starts no session for a mere look at the form or at a missing page', async () => {
+    for (const path of ['/sign-in', '/nowhere', '/style.css']) {
+      expect((await agent.get(path)).headers['set-cookie']).toBeUndefined()
+    }
+    expect(ids()).toHaveLength(0)
+  })
+})
+
+describe('notes', () => {
+  it('asks for signing in first', async () => {
+    await agent.get('/notes').expect(303).expect('location', '/sign-in')
+    await addNote('lost').expect(303).expect('location', '/sign-in')
+    await signIn().expect('location', '/notes')
+    expect(deleteActions(await page('/notes'))).toHaveLength(0)
+  })
+
+  it('are added, shown and deleted', async () => {
+    await signIn()
+    await addNote('the first').expect(303).expect('location', '/notes')
+    await addNote('the second').expect(303)
+    const both = await page('/notes')
+    expect(both).toContain('the first')
+    expect(both).toContain('the second')
+    expect(await page('/')).toContain('You have 2 notes.')
+
+    const stored = JSON.parse(store.sessions[ids()[0] ?? ''] ?? '{}') as { notes: Record<string, { text: string }> }
+    const first = Object.keys(stored.notes).find((id) => stored.notes[id]?.text === 'the first')
+    expect(deleteActions(both)).toContain(`/notes/${first}/delete`)
+    await agent.post(`/notes/${first}/delete`).expect(303).expect('location', '/notes')
+    const left = await page('/notes')
+    expect(left).toContain('Note deleted.')
+    expect(left).not.toContain('the first')
+    expect(left).toContain('the second')
+  })
+
+  it('survive the deletion of one that is not there', async () => {
+    await signIn()
+    await addNote('stays')
+    for (const id of ['nope', '__proto__', 'constructor', '%2e%2e']) {
+      await agent.post(`/notes/${id}/delete`).expect(303)
+      expect(await page('/notes')).toContain('already gone')
+    }
+    expect(deleteActions(await page('/notes'))).toHaveLength(1)
+  })
+
+  it('are escaped', async () => {
+    await signIn()
+    await addNote(`<script>alert(1)</script> & "double" 'single'`)
+    const html = await page('/notes')
+    expect(html).not.toContain('<script')
+    expect(html).toContain('&#60;script&#62;alert(1)&#60;/script&#62; &#38; &#34;double&#34; &#39;single&#39;')
+  })
+
+  it('need text, of limited length', async () => {
+    await signIn()
+    for (const text of ['', '   \r\n ']) {
+      await addNote(text).expect(303)
+      expect(await page('/notes')).toContain('needs some text')
+    }
+    await addNote('x'.repeat(281)).expect(303)
+    expect(await page('/notes')).toContain('can have 280 characters; this one had 281')
+    expect(deleteActions(await page('/notes'))).toHaveLength(0)
+    await addNote(`${'x\r\n'.repeat(139)}xx`) // as browsers send it; the form counts a line break once
+    expect(deleteActions(await page('/notes'))).toHaveLength(1)
+  })
+
+  it('are limited in number', async () => {
+    await signIn()
+    for (let i = 0; i < 20; i++) await addNote(`note ${i}`).expect(303)
+    const full = await page('/notes')
+    expect(full).toContain('20 of 20')
+    expect(full).not.toContain('<textarea')
+    await addNote('one too many').expect(303)
+    const still = await page('/notes')
+    expect(still).toContain('There is room for 20 notes.')
+    expect(deleteActions(still)).toHaveLength(20)
+  })
+
+  it('belong to one session', async () => {
+    await signIn()
+    await addNote('only mine')
+    const other = request.agent(app)
+    await signIn('first-program', 'ada', other)
+    expect((await other.get('/notes')).text).not.toContain('only mine')
+  })
+})
+
+describe('flash messages', () => {
+  it('appear once', async () => {
+    await signIn()
+    expect(await page('/')).toContain('Welcome, Ada Lovelace.')
+    expect(await page('/')).not.toContain('Welcome')
+  })
+
+  it('wait for the page they are for while others fail', async () => {
+    await signIn()
+    await agent.get('/favicon.ico').expect(404)
+    expect(await page('/')).toContain('Welcome, Ada Lovelace.')
+  })
+
+  it('reach only the browser they are for', async () => {
+    await signIn('wrong')
+    expect((await request(app).get('/sign-in')).text).not.toContain('do not belong together')
+    expect(await page('/sign-in')).toContain('do not belong together')
+  })
+
+  it('escape the name that was typed', async () => {
+    await signIn('wrong', '"><b>x')
+    const html = await page('/sign-in')
+    expect(html).not.toContain('<b>x')
+    expect(html).toContain('value="&#34;&#62;&#60;b&#62;x"')
+  })
+})
+
+describe('signing out', () => {
+  it('destroys the session', async () => {
+    await signIn()
+    const { headers } = await agent.get('/')
+    const cookie = headers['set-cookie']?.[0]?.split(';')[0] ?? ''
+    await agent.post('/sign-out').expect(303).expect('location', '/sign-in?signed-out')
+    expect(ids()).toHaveLength(0)
+    expect(await page('/sign-in?signed-out')).toContain('You are signed out.')
+    await agent.get('/notes').expect(303).expect('location', '/sign-in')
+    await request(app).get('/notes').set('Cookie', cookie).expect(303).expect('location', '/sign-in')
+  })
+
+  it('needs a post, and no session', async () => {
+    await agent.get('/sign-out').expect(404)
+    await agent.post('/sign-out').expect(303)
+  })
+})
+
+describe('refusals and errors', () => {
+  it('refuses forms of other sites, and changes nothing', async () => {
+    await signIn()
+    for (const [name, value] of [
+      ['Sec-Fetch-Site', 'cross-site'],
+      ['Sec-Fetch-Site', 'same-site'],
+      ['Origin', 'https://evil.example'],
+      ['Origin', 'null'],
+    ] as const) {
+      const response = await agent.post('/sign-out').set(name, value).expect(403)
+      expect(response.text).toContain('came from another site')
+    }
+    await agent.get('/notes').expect(200)
+    await agent.post('/notes').set('Sec-Fetch-Site', 'same-origin').type('form').send({ text: 'own' }).expect(303)
+    await agent
+      .post('/notes')
+      .set('Host', 'notes.example')
+      .set('Origin', 'https://notes.example')
+      .type('form')
+      .send({ text: 'own' })
+      .expect(303)
+    await agent.get('/notes').set('Sec-Fetch-Site', 'cross-site').expect(200)
+  })
+
+  it('has a page for what is not there, and for what cannot be read', async () => {
+    const missing = await agent.get('/nowhere/<b>').expect(404).expect('content-type', /html/)
+    expect(missing.text).toContain('This page does not exist.')
+    expect(missing.text).not.toContain('<b>')
+    await agent.get('/%ff').expect(404)
+    await signIn()
+    await agent.post('/notes/%ff/delete').expect(400)
+    await addNote('x'.repeat(20_000)).expect(413)
+  })
+
+  it('has a page for a store that fails, and says nothing about the cause', async () => {
+    class BrokenStore extends Store {
+      get(_sid: string, callback: (error: Error) => void) {
+        callback(new Error('disk 7 is on fire'))
+      }
+      set(_sid: string, _session: unknown, callback: (error: Error) => void) {
+        callback(new Error('disk 7 is on fire'))
+      }
+      destroy(_sid: string, callback: (error: Error) => void) {
+        callback(new Error('disk 7 is on fire'))
+      }
+    }
+    const log = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const cookie = (await agent.get('/')).headers['set-cookie']?.[0]?.split(';')[0] ?? ''
+    const broken = createApp({ store: new BrokenStore() as never, secret })
+    const response = await request(broken).get('/').set('Cookie', cookie).expect(500)
+    expect(response.text).toContain('Something went wrong.')
+    expect(response.text).not.toContain('disk 7')
+    expect(log).toHaveBeenCalledOnce()
+  })
+
+  it('protects its pages by headers', async () => {
+    const { headers } = await agent.get('/').expect(200)
+    expect(headers['content-security-policy']).toContain("default-src 'none'")
+    expect(headers['cache-control']).toBe('no-store')
+    expect(headers['x-powered-by']).toBeUndefined()
+    await agent.get('/style.css').expect(200).expect('content-type', /css/)
+  })
+})
+
+describe('run directly', () => {
+  const children: ChildProcess[] = []
+
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill('SIGKILL')
+  })
+
+  function run(port: number | string) {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'examples/express.ts'], {
+      cwd: fileURLToPath(new URL('..', import.meta.url)),
+      env: { ...process.env, PORT: String(port), NODE_ENV: '' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    children.push(child)
+    const output = { out: '', error: '' }
+    child.stdout.on('data', (chunk) => (output.out += chunk))
+    child.stderr.on('data', (chunk) => (output.error += chunk))
+    return { child, output, closed: once(child, 'close') as Promise<[number | null, string | null]> }
+  }
+
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    'says where it listens, in one line, and stops at %s',
+    async (signal) => {
+      const { child, output, closed } = run(0)
+      await vi.waitFor(() => expect(output.out).toContain('\n'), 20_000)
+      const url = /^unisession example: (http:\/\/localhost:\d+)\n$/.exec(output.out)?.[1]
+      const response = await fetch(url ?? '')
+      expect(await response.text()).toContain('first visit')
+      child.kill(signal)
+      expect(await closed).toEqual([0, null])
+      expect(output.out.split('\n')).toHaveLength(2)
+      expect(output.error).toBe('')
+    },
+    30_000,
+  )
+
+  it('says so when the port is taken, and how to choose another', async () => {
+    const other = createServer().listen(0)
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    const { output, closed } = run(port)
+    expect(await closed).toEqual([1, null])
+    expect(output).toEqual({ out: '', error: `Port ${port} is taken. Choose another one: PORT=3001 npm start\n` })
+    other.close()
+  }, 30_000)
+
+  it('says so when the port is none', async () => {
+    for (const port of ['http', '-1', '70000', '3000.5']) {
+      const { output, closed } = run(port)
+      expect(await closed).toEqual([1, null])
+      expect(output.error).toBe(`PORT is "${port}", which is not a port. Choose another one: PORT=3001 npm start\n`)
+    }
+  }, 60_000)
+})

@@ -1,0 +1,353 @@
+// What only a connect-style host has: a response object that the app writes to.
+
+import { type IncomingMessage, type RequestListener, request, type ServerResponse } from 'node:http'
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
+import { type AddressInfo, connect } from 'node:net'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { MemoryStore, type Session, type SessionOptions, session } from '../../lib/index.ts'
+import { Browser } from '../support/jar.ts'
+import { type Running, serve } from '../support/serve.ts'
+
+type Request = IncomingMessage & { session: Session & Record<string, unknown>; sessionID: string }
+type Handler = (req: Request, res: ServerResponse) => unknown
+
+const options: SessionOptions = { secret: 'keyboard cat', resave: false, saveUninitialized: false }
+
+/** A store that acknowledges writes only when it is told to. */
+class HeldStore extends MemoryStore {
+  readonly #waiting: (() => void)[] = []
+
+  override set(...args: unknown[]): never {
+    this.#waiting.push(() => Reflect.apply(MemoryStore.prototype.set, this, args))
+    return undefined as never
+  }
+
+  async release(): Promise<void> {
+    await vi.waitUntil(() => this.#waiting.length > 0)
+    for (const go of this.#waiting.splice(0)) go()
+  }
+}
+
+const running: Running[] = []
+afterEach(async () => {
+  for (const server of running.splice(0)) await server.stop()
+})
+
+function listener(handler: Handler, given: SessionOptions = {}, errors: unknown[] = []): RequestListener {
+  const middleware = session({ ...options, ...given })
+  return (req, res) =>
+    middleware(req, res, (error) => {
+      if (error) errors.push(error)
+      if (error && !res.headersSent) {
+        res.statusCode = 500
+        res.end((error as Error).message)
+      } else if (!error) handler(req as Request, res)
+    })
+}
+
+async function start(handler: Handler, given?: SessionOptions, errors?: unknown[]): Promise<Browser> {
+  const server = await serve(listener(handler, given, errors))
+  running.push(server)
+  return new Browser(server.url)
+}
+
+describe('while the store has not acknowledged', () => {
+  it('the response looks sent: the head is frozen, later calls behave as after end in plain Node', async () => {
+    const store = new HeldStore()
+    const seen: unknown[] = []
+    const browser = await start(
+      (req, res) => {
+        req.session.user = 'ann'
+        res.setHeader('x-before', '1')
+        seen.push(res.end('body') === res, res.headersSent, res.writableEnded, res.finished, res.getHeader('x-before'))
+        for (const call of [
+          () => res.setHeader('x-late', '1'),
+          () => res.appendHeader('x-late', '1'),
+          () => res.removeHeader('x-before'),
+          () => res.writeHead(500),
+        ]) {
+          try {
+            call()
+            seen.push('no error')
+          } catch (error) {
+            seen.push((error as NodeJS.ErrnoException).code)
+          }
+        }
+        res.flushHeaders()
+        res.end()
+        res.end('another body')
+        void store.release()
+      },
+      { store },
+    )
+    const reply = await browser.get('/')
+    expect(seen).toEqual([true, true, true, true, '1', ...Array(4).fill('ERR_HTTP_HEADERS_SENT')])
+    expect([reply.status, reply.text, reply.setCookies.length]).toEqual([200, 'body', 1])
+    expect(reply.headers.get('x-before')).toBe('1')
+    expect(reply.headers.get('x-late')).toBeNull()
+  })
+
+  it('no byte is on the wire, not even of a head written by hand', async () => {
+    for (const head of [false, true]) {
+      const store = new HeldStore()
+      const { url } = await serve(
+        listener(
+          (req, res) => {
+            req.session.user = 'ann'
+            if (head) res.writeHead(302, { Location: '/next' }).end()
+            else res.end('body')
+          },
+          { store },
+        ),
+      ).then((server) => {
+        running.push(server)
+        return server
+      })
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      let bytes = 0
+      socket.on('data', (data) => {
+        bytes += data.length
+      })
+      socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+      // The other request makes a full round trip while this one waits.
+      await new Browser(url).get('/', { signal: AbortSignal.timeout(50) }).catch(() => {})
+      expect(bytes).toBe(0)
+      await store.release()
+      await vi.waitUntil(() => bytes > 0)
+      socket.destroy()
+    }
+  })
+
+  it('a callback given to end is called when the response is out', async () => {
+    const store = new HeldStore()
+    const finished = vi.fn()
+    const browser = await start(
+      (req, res) => {
+        req.session.user = 'ann'
+        res.end('body', finished)
+        expect(finished).not.toHaveBeenCalled()
+        void store.release()
+      },
+      { store },
+    )
+    await browser.get('/')
+    await vi.waitUntil(() => finished.mock.calls.length === 1)
+  })
+})
+
+describe('the head', () => {
+  it('that writeHead made is sent with the first byte, cookie included', async () => {
+    const browser = await start((req, res) => {
+      res.writeHead(201, 'Made', { 'x-one': '1', 'Set-Cookie': ['a=1', 'b=2'] })
+      expect(res.headersSent).toBe(true)
+      expect(() => res.setHeader('x-late', '1')).toThrow(/after they are sent/)
+      req.session.user = 'ann'
+      res.write('one ')
+      res.end('two')
+    })
+    const reply = await browser.get('/')
+    expect([reply.status, reply.text, reply.headers.get('x-one')]).toEqual([201, 'one two', '1'])
+    expect(reply.setCookies.map((cookie) => cookie.split('=')[0])).toEqual(['a', 'b', 'connect.sid'])
+  })
+
+  it('may be given as a list of names and values', async () => {
+    const browser = await start((req, res) => {
+      req.session.user = 'ann'
+      res.setHeader('x-one', 'replaced')
+      res.writeHead(200, ['x-one', '1', 'set-cookie', 'a=1', 'set-cookie', 'b=2'] as never)
+      res.end()
+    })
+    const reply = await browser.get('/')
+    expect(reply.headers.get('x-one')).toBe('1')
+    expect(reply.setCookies.map((cookie) => cookie.split('=')[0])).toEqual(['a', 'b', 'connect.sid'])
+  })
+
+  it('keeps the cookies that the app set before', async () => {
+    const browser = await start((req, res) => {
+      req.session.user = 'ann'
+      res.setHeader('Set-Cookie', 'a=1')
+      res.end()
+    })
+    expect((await browser.get('/')).setCookies.map((cookie) => cookie.split('=')[0])).toEqual(['a', 'connect.sid'])
+  })
+
+  it('has the length of a body that end was given, as in plain Node', async () => {
+    const browser = await start((req, res) => {
+      req.session.user = 'ann'
+      res.end('body')
+    })
+    const reply = await browser.get('/')
+    expect([reply.headers.get('content-length'), reply.headers.get('transfer-encoding')]).toEqual(['4', null])
+  })
+
+  it('is open again after a body that Node refuses', async () => {
+    const browser = await start((req, res) => {
+      req.session.user = 'ann'
+      expect(() => res.end({} as never)).toThrow(/chunk/)
+      res.end('a real body')
+    })
+    expect((await browser.get('/')).text).toBe('a real body')
+    expect((await browser.get('/')).text).toBe('a real body')
+  })
+
+  it('with attributes that no cookie can have is an error after an answer without cookie', async () => {
+    const errors: Error[] = []
+    const browser = await start(
+      (req, res) => {
+        req.session.user = 'ann'
+        res.end('body')
+      },
+      { cookie: { expires: new Date(Number.NaN) } },
+      errors,
+    )
+    const reply = await browser.get('/')
+    expect([reply.status, reply.text, reply.setCookies]).toEqual([200, 'body', []])
+    await expect.poll(() => errors.map((error) => error.message)).toEqual(['option expires is invalid'])
+  })
+})
+
+describe('a request goes on without a session', () => {
+  const look: Handler = (req, res) => res.end(`${typeof req.session} ${'sessionStore' in req}`)
+
+  it('when it has one already', async () => {
+    const inner = session({ ...options, secret: 'another' })
+    const browser = await start((req, res) => {
+      const { session: outer } = req
+      inner(req, res, () => {
+        req.session.user = 'ann'
+        res.end(String(req.session === outer))
+      })
+    })
+    const reply = await browser.get('/')
+    expect([reply.text, reply.setCookies.length]).toEqual(['true', 1])
+  })
+
+  it('outside of the cookie’s path, of which the beginning counts', async () => {
+    const browser = await start(look, { cookie: { path: '/admin' } })
+    expect((await browser.get('/')).text).toBe('undefined false')
+    expect((await browser.get('/admin')).text).toBe('object true')
+    expect((await browser.get('/administrator?x=/admin')).text).toBe('object true')
+    expect((await browser.get('/?/admin')).text).toBe('undefined false')
+  })
+
+  it('while its store has disconnected', async () => {
+    const store = new MemoryStore()
+    const browser = await start(look, { store })
+    store.emit('disconnect')
+    expect((await browser.get('/')).text).toBe('undefined false')
+    store.emit('connect')
+    expect((await browser.get('/')).text).toBe('object true')
+  })
+
+  it('when there is no secret: that is an error', async () => {
+    const browser = await start(look, { secret: undefined })
+    expect(await browser.get('/')).toMatchObject({ status: 500, text: 'secret option required for sessions' })
+  })
+})
+
+it('a response without the methods of one is left alone', () => {
+  const next = vi.fn()
+  const req = { headers: {}, url: '/' } as Request
+  session(options)(req, {} as ServerResponse, next)
+  expect(next).toHaveBeenCalledExactlyOnceWith()
+  expect(req.session.cookie.path).toBe('/')
+})
+
+it('a call that no host makes is a clear error', () => {
+  const middleware = session(options) as unknown as (...args: unknown[]) => void
+  for (const args of [[], [{}], [{}, {}], [{}, null, () => {}]]) {
+    expect(() => middleware(...args)).toThrow(expect.objectContaining({ code: 'ERR_SESSION_HOST' }))
+  }
+})
+
+it('an absolute request target is understood', async () => {
+  const { url, stop } = await serve(listener((req, res) => res.end(typeof req.session), { cookie: { path: '/in' } }))
+  const port = Number(new URL(url).port)
+  const ask = (path: string): Promise<string> =>
+    new Promise((resolve) => {
+      request({ port, path, host: '127.0.0.1' }, (res) => res.once('data', (data) => resolve(String(data)))).end()
+    })
+  expect(await ask('http://elsewhere/in/side')).toBe('object')
+  expect(await ask('http://elsewhere/outside')).toBe('undefined')
+  expect(await ask('*')).toBe('undefined')
+  await stop()
+})
+
+describe('over HTTP/2', () => {
+  const answers: Record<string, Handler> = {
+    end: (_, res) => res.end('body'),
+    redirect: (_, res) => res.writeHead(302, { location: '/next' }).end(),
+    stream(_, res) {
+      res.writeHead(200, { 'x-one': '1' })
+      res.write('bo')
+      res.end('dy')
+    },
+  }
+
+  for (const [name, answer] of Object.entries(answers)) {
+    it(`${name}: the answer waits for the store, and the cookie is on it`, async () => {
+      const store = new HeldStore()
+      const handler = listener(
+        (req, res) => {
+          req.session.user = 'ann'
+          answer(req, res)
+        },
+        { store },
+      )
+      const server = createHttp2Server(handler as never)
+      await new Promise<void>((resolve) => server.listen(0, resolve))
+      const client = connectHttp2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+      const stream = client.request({ ':path': '/' })
+      let headers: Record<string, unknown> | undefined
+      let body = ''
+      stream.on('response', (given) => {
+        headers = given
+      })
+      stream.on('data', (data) => {
+        body += data
+      })
+      const ended = new Promise((resolve) => stream.once('end', resolve))
+      // A ping makes a full round trip while the request waits.
+      for (let i = 0; i < 3; i++) await new Promise((resolve) => client.ping(resolve))
+      if (name !== 'stream') expect(headers).toBeUndefined()
+      await store.release()
+      await ended
+      expect(headers?.['set-cookie']).toEqual([expect.stringMatching(/^connect\.sid=s%3A/)])
+      expect([headers?.[':status'], body]).toEqual(name === 'redirect' ? [302, ''] : [200, 'body'])
+      client.close()
+      server.close()
+    })
+  }
+})
+
+it('cookie-parser’s secret and cookies are still read', async () => {
+  const secretary: RequestListener = (req, res) => {
+    const middleware = session({ ...options, secret: undefined })
+    Object.assign(req, { secret: 'keyboard cat', signedCookies: { 'connect.sid': 'unknown' } })
+    middleware(req, res, (error) => res.end(error ? 'error' : (req as Request).sessionID === 'unknown' ? 'adopted' : 'ok'))
+  }
+  const { url, stop } = await serve(secretary)
+  expect((await new Browser(url).get('/')).text).toBe('ok')
+  await stop()
+})
+
+it('store.load gives a session outside of a request, with methods that work', async () => {
+  const store = new MemoryStore()
+  const browser = await start(
+    (req, res) => {
+      req.session.user = 'ann'
+      res.end(req.sessionID)
+    },
+    { store },
+  )
+  const { text: id } = await browser.get('/')
+  const loaded = await new Promise<Session & { user?: string; seen?: boolean }>((resolve, reject) => {
+    store.load(id, (error, found) => (error ? reject(error) : resolve(found as never)))
+  })
+  expect([loaded.id, loaded.user]).toEqual([id, 'ann'])
+  loaded.seen = true
+  await loaded.save()
+  expect(await store.get(id)).toMatchObject({ user: 'ann', seen: true })
+  await loaded.destroy()
+  expect(await store.get(id)).toBeUndefined()
+})

@@ -1,0 +1,358 @@
+// One table of behaviour that every host must show.
+
+import { sign } from 'cookie-signature'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { Browser, type Reply } from '../support/jar.ts'
+import type { Running } from '../support/serve.ts'
+
+const secret = 'a secret that is long enough for everybody'
+const signed = (id: string, key = secret): string => encodeURIComponent(`s:${sign(id, key)}`)
+
+export interface HostTraits {
+  /** A failing save that nothing of the response waited for: the answer goes out and the host's error handler hears of it. */
+  readonly answersBeforeErrors: boolean
+}
+
+export function describeHost(name: string, start: () => Promise<Running>, traits: HostTraits): void {
+  describe(`sessions on ${name}`, () => {
+    let server: Running
+    let browser: Browser
+
+    beforeAll(async () => {
+      server = await start()
+    })
+    afterAll(() => server?.stop())
+    beforeEach(() => {
+      browser = new Browser(server.url)
+    })
+
+    const calls = async (configuration: string): Promise<string[]> =>
+      (await new Browser(server.url).get(`/${configuration}/calls`)).json.calls
+    const errors = async (): Promise<string[]> => (await new Browser(server.url).get('/plain/errors')).json
+
+    /** Waits until the held store keeps a call back, and for the answer not to be there by then. */
+    const untilHeld = async (pending: Promise<Reply>): Promise<void> => {
+      let answered = false
+      pending.finally(() => {
+        answered = true
+      })
+      const other = new Browser(server.url)
+      while ((await other.get('/held/calls')).json.waiting === 0) expect(answered).toBe(false)
+      for (let i = 0; i < 3; i++) await other.get('/held/calls')
+      expect(answered).toBe(false)
+    }
+
+    describe('a visit', () => {
+      it('that puts nothing into the session stores nothing and sends no cookie', async () => {
+        await calls('plain')
+        for (const route of ['untouched', 'look']) {
+          expect((await browser.get(`/plain/${route}`)).setCookies).toEqual([])
+        }
+        expect(await calls('plain')).toEqual([])
+      })
+
+      it('is remembered: what one request sets, the next one sees, under the same id', async () => {
+        const first = await browser.get('/plain/set?user=ann')
+        expect(first.setCookies).toHaveLength(1)
+        expect(first.setCookies[0]).toMatch(/^connect\.sid=s%3A[\w-]{32}\.[^;]+; Path=\/; Expires=[^;]+; HttpOnly$/)
+        const second = await browser.get('/plain/look')
+        expect(second.json).toMatchObject({ id: first.json.id, data: { user: 'ann' } })
+        expect(second.setCookies).toEqual([])
+      })
+
+      it('with saveUninitialized gets a session even when nobody looks at it', async () => {
+        await calls('eager')
+        expect((await browser.get('/eager/untouched')).setCookies).toHaveLength(1)
+        expect(await calls('eager')).toEqual(['set'])
+        await browser.get('/eager/untouched')
+        expect(await calls('eager')).toEqual(['get', 'set'])
+      })
+
+      it('that only reads touches the store and does not write', async () => {
+        await browser.get('/plain/set?user=ann')
+        await calls('plain')
+        await browser.get('/plain/look')
+        await browser.get('/plain/untouched')
+        expect(await calls('plain')).toEqual(['get', 'touch', 'get', 'touch'])
+      })
+
+      it('saves nested changes', async () => {
+        await browser.get('/plain/count')
+        await browser.get('/plain/count')
+        expect((await browser.get('/plain/count')).json.data.nested.n).toBe(3)
+      })
+
+      it('that was saved by hand is not saved again', async () => {
+        await calls('plain')
+        await browser.get('/plain/saveTwice')
+        expect(await calls('plain')).toEqual(['set'])
+      })
+
+      it('survives a store that answers twice', async () => {
+        await browser.get('/twice/set?user=ann')
+        expect((await browser.get('/twice/look')).json.data).toEqual({ user: 'ann' })
+      })
+
+      it('without a Max-Age has a cookie for the life of the browser', async () => {
+        expect((await browser.get('/browser/set?user=ann')).setCookies[0]).toMatch(/; Path=\/; HttpOnly$/)
+      })
+
+      it('renews its cookie when something changed, and on each visit with rolling', async () => {
+        await browser.get('/plain/set?n=1')
+        expect((await browser.get('/plain/set?n=2')).setCookies).toHaveLength(1)
+        await browser.get('/rolling/set?n=1')
+        const cookie = browser.header
+        expect((await browser.get('/rolling/untouched')).setCookies).toHaveLength(1)
+        expect(browser.header).toBe(cookie)
+      })
+
+      it('can be given another lifetime', async () => {
+        const { setCookies, headers } = await browser.get('/plain/lifetime?ms=3600000')
+        const expires = Date.parse(/Expires=([^;]+)/.exec(setCookies[0] ?? '')?.[1] ?? '')
+        expect(Math.abs(expires - Date.parse(headers.get('date') ?? '') - 3_600_000)).toBeLessThan(2000)
+      })
+
+      it('that ran out is over', async () => {
+        await browser.get('/plain/lifetime?ms=1')
+        const header = browser.header || 'none=1'
+        expect((await browser.get('/plain/look', { headers: { cookie: header } })).json.data).toEqual({})
+      })
+    })
+
+    describe('the answer', () => {
+      it('leaves only after the store has acknowledged the save', async () => {
+        for (const route of ['setAndRedirect', 'saveUnawaited']) {
+          const visitor = new Browser(server.url)
+          const pending = visitor.get(`/held/${route}`)
+          await untilHeld(pending)
+          await visitor.get('/held/release')
+          expect(await pending).toMatchObject({ status: 302, headers: expect.anything() })
+          expect((await visitor.get('/held/calls')).json.waiting).toBe(0)
+          const reading = visitor.get('/held/look')
+          await untilHeld(reading)
+          await visitor.get('/held/release')
+          expect((await reading).json.data).toEqual({ user: 'ann' })
+        }
+      })
+
+      it('leaves only after a destroy that nobody waited for', async () => {
+        const login = browser.get('/held/setAndRedirect')
+        await untilHeld(login)
+        await browser.get('/held/release')
+        await login
+        const logout = browser.get('/held/logoutUnawaited')
+        await untilHeld(logout)
+        await browser.get('/held/release')
+        expect((await logout).status).toBe(302)
+        expect((await browser.get('/held/look')).json.data).toEqual({})
+      })
+
+      it('is whole: large, streamed, HEAD', async () => {
+        await browser.get('/plain/set?user=ann')
+        expect((await browser.get('/plain/large')).text).toHaveLength(200_000)
+        const head = await browser.get('/plain/look', { method: 'HEAD' })
+        expect([head.status, head.text]).toEqual([200, ''])
+        const streamed = await new Browser(server.url).get('/plain/stream')
+        expect(streamed.text).toBe('one two three')
+        expect(streamed.setCookies).toHaveLength(1)
+      })
+
+      it('that streams has its session saved at its end', async () => {
+        await browser.get('/plain/stream')
+        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+      })
+    })
+
+    describe('signing in and out', () => {
+      for (const route of ['login', 'loginByCallback']) {
+        it(`${route}: a new id, and the old one is dead`, async () => {
+          const before = await browser.get('/plain/set?user=guest')
+          const old = browser.header
+          const after = await browser.get(`/plain/${route}`)
+          expect(after.json.id).not.toBe(before.json.id)
+          expect(after.setCookies).toHaveLength(1)
+          expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+          expect((await browser.get('/plain/look', { headers: { cookie: old } })).json.data).toEqual({})
+        })
+      }
+
+      it('can keep the data under the new id', async () => {
+        const before = await browser.get('/plain/set?user=ann&k1=v')
+        const after = await browser.get('/plain/renew')
+        expect(after.json).toMatchObject({ data: { user: 'ann', k1: 'v' } })
+        expect(after.json.id).not.toBe(before.json.id)
+        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann', k1: 'v' })
+      })
+
+      it('out: the session is gone from the request and from the store', async () => {
+        await browser.get('/plain/login')
+        const { json, setCookies } = await browser.get('/plain/logout')
+        expect([json, setCookies]).toEqual(['undefined', []])
+        expect((await browser.get('/plain/look')).json.data).toEqual({})
+      })
+
+      it('by setting req.session to null, as the unset option says', async () => {
+        await browser.get('/unset/set?user=ann')
+        await browser.get('/unset/unset')
+        expect((await browser.get('/unset/look')).json.data).toEqual({})
+        await browser.get('/plain/set?user=ann')
+        await browser.get('/plain/unset')
+        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+      })
+    })
+
+    it('takes an object assigned to req.session as its new data', async () => {
+      const { json } = await browser.get('/plain/set?user=ann&k1=v')
+      await browser.get('/plain/replace')
+      expect((await browser.get('/plain/look')).json).toMatchObject({ id: json.id, data: { user: 'bob' } })
+    })
+
+    it('reload drops unsaved changes', async () => {
+      await browser.get('/plain/set?user=ann')
+      expect((await browser.get('/plain/reload')).json.data).toEqual({ user: 'ann' })
+    })
+
+    describe('flash messages', () => {
+      it('survive a redirect and are read once', async () => {
+        await browser.get('/plain/flashAndRedirect')
+        expect((await browser.get('/plain/messages')).json).toEqual({ info: ['saved'] })
+        expect((await browser.get('/plain/messages')).json).toEqual({})
+      })
+
+      it('wait through requests that do not read them, are counted and formatted', async () => {
+        expect((await browser.get('/plain/flash?name=ann')).json).toBe(1)
+        await browser.get('/plain/set?user=ann')
+        expect((await browser.get('/plain/flash?name=bob')).json).toBe(2)
+        expect((await browser.get('/plain/messagesOf')).json).toEqual(['hello ann', 'hello bob'])
+      })
+
+      it('that nobody left make no session', async () => {
+        expect((await browser.get('/plain/messages')).setCookies).toEqual([])
+      })
+    })
+
+    describe('a cookie', () => {
+      it('that was not signed here grants nothing and is answered normally', async () => {
+        const { json } = await browser.get('/plain/set?user=ann')
+        const { id } = json
+        const good = signed(id)
+        const bad = {
+          unsigned: id,
+          'unsigned with prefix': `s%3A${id}`,
+          'signed with another secret': signed(id, 'another secret'),
+          'cut short': good.slice(0, -3),
+          'with a byte changed': good.replace(id.slice(0, 3), id.slice(0, 3) === 'AAA' ? 'BBB' : 'AAA'),
+          empty: '',
+          'no id': signed('').slice(0, 20),
+          'not decodable': 's%3A%E0%A4%A',
+          'not UTF-8': `${good}%FF`,
+          oversized: good + 'x'.repeat(6000),
+          quoted: `"${id}"`,
+          'a prototype key': signed('__proto__'),
+          dots: 's%3A...',
+        }
+        for (const [kind, value] of Object.entries(bad)) {
+          const reply = await browser.get('/plain/look', { headers: { cookie: `connect.sid=${value}` } })
+          expect([kind, reply.status, reply.json.data]).toEqual([kind, 200, {}])
+        }
+        for (const cookie of [';;;', '=', 'connect.sid', 'connect.sid=;connect.sid', '%ZZ=%ZZ', 'a=b; =c;d']) {
+          expect([cookie, (await browser.get('/plain/look', { headers: { cookie } })).status]).toEqual([cookie, 200])
+        }
+      })
+
+      it('for an id that the store does not know is never adopted', async () => {
+        const reply = await browser.get('/plain/set?user=ann', {
+          headers: { cookie: `connect.sid=${signed('chosen-by-an-attacker')}` },
+        })
+        expect(reply.json.id).not.toBe('chosen-by-an-attacker')
+      })
+
+      it('of several, the first valid one whose session exists is used', async () => {
+        const { json } = await browser.get('/plain/set?user=ann')
+        const good = `connect.sid=${signed(json.id)}`
+        const unsigned = 'connect.sid=s%3Abroken.cookie'
+        const unknown = `connect.sid=${signed('unknown')}`
+        for (const cookie of [`${unsigned}; ${good}`, `${good}; ${unsigned}`, `${unknown}; ${unsigned}; ${good}`]) {
+          expect((await browser.get('/plain/look', { headers: { cookie } })).json.data).toEqual({ user: 'ann' })
+        }
+      })
+
+      it('signed with an older secret of the list is still good', async () => {
+        const { json } = await browser.get('/rotated/set?user=ann')
+        const cookie = `connect.sid=${signed(json.id)}`
+        expect((await browser.get('/rotated/look', { headers: { cookie } })).json.data).toEqual({ user: 'ann' })
+      })
+
+      it('that is secure is sent over https only, as the proxy option tells it', async () => {
+        const https = { headers: { 'x-forwarded-proto': 'https,http' } }
+        expect((await browser.get('/secure/set?user=ann', https)).setCookies).toEqual([])
+        expect((await browser.get('/proxied/set?user=ann')).setCookies).toEqual([])
+        expect((await browser.get('/proxied/set?user=ann', https)).setCookies[0]).toMatch(/; Secure/)
+        expect((await browser.get('/auto/set?user=ann', https)).setCookies[0]).toMatch(/; Secure; SameSite=None$/)
+        expect((await browser.get('/auto/set?user=ann', { headers: { cookie: 'none=1' } })).setCookies[0]).toMatch(
+          /; HttpOnly; SameSite=Lax$/,
+        )
+      })
+    })
+
+    describe('a store that fails', () => {
+      it('to load is an error, and replaces no cookie', async () => {
+        const cookie = `connect.sid=${signed('some-id')}`
+        const reply = await browser.get('/failingGet/look', { headers: { cookie } })
+        expect([reply.status, reply.text, reply.setCookies]).toEqual([500, 'get failed', []])
+      })
+
+      for (const [configuration, message] of [
+        ['failingSet', 'set failed'],
+        ['throwing', 'set threw'],
+      ] as const) {
+        it(`to save (${configuration}) reaches the error handler, and nothing hangs`, async () => {
+          await errors()
+          const reply = await browser.get(`/${configuration}/setAndRedirect`)
+          expect(reply.status).toBe(traits.answersBeforeErrors ? 302 : 500)
+          await expect.poll(errors).toEqual([message])
+        })
+      }
+
+      it('to touch reaches the error handler', async () => {
+        await browser.get('/failingTouch/set?user=ann')
+        await errors()
+        const reply = await browser.get('/failingTouch/look')
+        expect(reply.status).toBe(traits.answersBeforeErrors ? 200 : 500)
+        await expect.poll(errors).toEqual(['touch failed'])
+      })
+
+      it('to destroy rejects what the app waits for', async () => {
+        await browser.get('/failingDestroy/set?user=ann')
+        expect(await browser.get('/failingDestroy/logout')).toMatchObject({ status: 500, text: 'destroy failed' })
+        await expect.poll(errors).toEqual(['destroy failed'])
+      })
+
+      it('to destroy when nobody waits reaches the error handler', async () => {
+        await browser.get('/failingDestroy/set?user=ann')
+        await errors()
+        const reply = await browser.get('/failingDestroy/logoutUnawaited')
+        expect(reply.status).toBe(traits.answersBeforeErrors ? 302 : 500)
+        await expect.poll(errors).toEqual(['destroy failed'])
+      })
+    })
+
+    it('data that is not JSON is an error to the app, not a hang', async () => {
+      for (const [route, reason] of [
+        ['bigint', /BigInt/],
+        ['cycle', /circular|cyclic/i],
+      ] as const) {
+        const reply = await browser.get(`/plain/${route}`)
+        expect([reply.status, reply.setCookies]).toEqual([500, []])
+        expect(reply.text).toMatch(reason)
+        expect(await errors()).toHaveLength(1)
+      }
+    })
+
+    it('a handler that throws is the host’s error, with the session saved', async () => {
+      expect((await browser.get('/plain/throwing')).status).toBe(500)
+      expect(await errors()).toEqual(['handler failed'])
+      expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+    })
+  })
+}

@@ -1,0 +1,68 @@
+// Starts the servers that tests talk to: in this process, or in a child process of another runtime.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+
+export interface Running {
+  readonly url: string
+  stop(): Promise<void>
+}
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** Path of the Bun binary; undefined where it is missing, which is a failure under CI. */
+export const bun: string | undefined = ['node_modules/.bin/bun', 'node_modules/@oven/bun-linux-x64/bin/bun']
+  .map((path) => root + path)
+  .find(existsSync)
+
+if (!bun && process.env.CI === 'true') throw new Error('Bun is missing: npm ci installs it')
+if (!bun) console.log('skipped: tests that need Bun, which is not installed')
+
+/** Serves a Node request listener on a free port. */
+export async function serve(listener: RequestListener): Promise<Running> {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}`,
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+/** Runs a script that prints `listening <port>`; its stderr is shown when it dies early. */
+export async function spawnServer(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Running & { child: ChildProcess }> {
+  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  let said = ''
+  child.stderr?.on('data', (data) => {
+    said += data
+  })
+  const port = await new Promise<string>((resolve, reject) => {
+    let out = ''
+    child.stdout?.on('data', (data) => {
+      out += data
+      const match = /^listening (\d+)$/m.exec(out)
+      if (match?.[1]) resolve(match[1])
+    })
+    exited.then(() => reject(new Error(`${command} ${args.join(' ')} ended early: ${said}`)))
+  })
+  return {
+    url: `http://127.0.0.1:${port}`,
+    child,
+    async stop() {
+      child.kill('SIGKILL')
+      await exited
+    },
+  }
+}
