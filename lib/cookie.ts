@@ -1,46 +1,46 @@
 // The session cookie: the `Cookie` object apps see, and the two header grammars.
 // Strings only; signing lives in signature.ts.
 
-import { parse, serialize } from "cookie";
-import { deprecate } from "./diagnostics.ts";
+import { parse, serialize } from 'cookie'
+import { deprecate } from './diagnostics.ts'
 
 /** Attributes of the session cookie, as in express-session. */
 export interface CookieOptions {
-	/** Lifetime in milliseconds; sets `expires`. `null`: until the browser closes. Default `null`. */
-	maxAge?: number | null | undefined;
-	/** Date of expiry; prefer `maxAge`. The one of the two given last wins. */
-	expires?: Date | null | false | undefined;
-	/** Sends the cookie over HTTPS only. `'auto'` follows the connection of each request. */
-	secure?: boolean | "auto" | undefined;
-	/** Hides the cookie from scripts. Default `true`. */
-	httpOnly?: boolean | undefined;
-	/** Default `'/'`. Requests outside of it have no session. */
-	path?: string | undefined;
-	/** Default: none, the host that answered. */
-	domain?: string | undefined;
-	/** `true` is `'strict'`. `'auto'`: `'none'` on a secure connection, else `'lax'`. */
-	sameSite?: boolean | "lax" | "strict" | "none" | "auto" | undefined;
-	/** Cookies Having Independent Partitioned State (CHIPS). */
-	partitioned?: boolean | undefined;
-	priority?: "low" | "medium" | "high" | undefined;
-	/** Ignored by the package; kept for code written for express-session. */
-	encode?: ((value: string) => string) | undefined;
-	/** Ignored by the package; kept for code written for express-session. */
-	signed?: boolean | undefined;
-	originalMaxAge?: number | null | undefined;
+  /** Lifetime in milliseconds; sets `expires`. `null`: until the browser closes. Default `null`. */
+  maxAge?: number | null | undefined
+  /** Date of expiry; prefer `maxAge`. The one of the two given last wins. */
+  expires?: Date | null | false | undefined
+  /** Sends the cookie over HTTPS only. `'auto'` follows the connection of each request. */
+  secure?: boolean | 'auto' | undefined
+  /** Hides the cookie from scripts. Default `true`. */
+  httpOnly?: boolean | undefined
+  /** Default `'/'`. Requests outside of it have no session. */
+  path?: string | undefined
+  /** Default: none, the host that answered. */
+  domain?: string | undefined
+  /** `true` is `'strict'`. `'auto'`: `'none'` on a secure connection, else `'lax'`. */
+  sameSite?: boolean | 'lax' | 'strict' | 'none' | 'auto' | undefined
+  /** Cookies Having Independent Partitioned State (CHIPS). */
+  partitioned?: boolean | undefined
+  priority?: 'low' | 'medium' | 'high' | undefined
+  /** Ignored by the package; kept for code written for express-session. */
+  encode?: ((value: string) => string) | undefined
+  /** Ignored by the package; kept for code written for express-session. */
+  signed?: boolean | undefined
+  originalMaxAge?: number | null | undefined
 }
 
 /** What a cookie is stored as, and what `Set-Cookie` is made of. */
 export interface CookieData {
-	originalMaxAge: number | null;
-	partitioned?: boolean | undefined;
-	priority?: "low" | "medium" | "high" | undefined;
-	expires?: Date | string | null | false | undefined;
-	secure?: boolean | "auto" | undefined;
-	httpOnly?: boolean | undefined;
-	domain?: string | undefined;
-	path?: string | undefined;
-	sameSite?: boolean | "lax" | "strict" | "none" | "auto" | undefined;
+  originalMaxAge: number | null
+  partitioned?: boolean | undefined
+  priority?: 'low' | 'medium' | 'high' | undefined
+  expires?: Date | string | null | false | undefined
+  secure?: boolean | 'auto' | undefined
+  httpOnly?: boolean | undefined
+  domain?: string | undefined
+  path?: string | undefined
+  sameSite?: boolean | 'lax' | 'strict' | 'none' | 'auto' | undefined
 }
 
 /**
@@ -48,140 +48,119 @@ export interface CookieData {
  * and every assignment to either becomes the new `originalMaxAge`, to which `touch()` returns.
  */
 export class Cookie implements CookieOptions {
-	/** The lifetime in milliseconds that was asked for; `null` for a cookie of the browser's session. */
-	declare originalMaxAge: number | null;
-	declare path: string;
-	declare httpOnly: boolean;
-	declare secure?: boolean | "auto" | undefined;
-	declare domain?: string | undefined;
-	declare sameSite?: boolean | "lax" | "strict" | "none" | "auto" | undefined;
-	declare partitioned?: boolean | undefined;
-	declare priority?: "low" | "medium" | "high" | undefined;
-	declare private _expires: Date | null | false | undefined;
+  /** The lifetime in milliseconds that was asked for; `null` for a cookie of the browser's session. */
+  declare originalMaxAge: number | null
+  declare path: string
+  declare httpOnly: boolean
+  declare secure?: boolean | 'auto' | undefined
+  declare domain?: string | undefined
+  declare sameSite?: boolean | 'lax' | 'strict' | 'none' | 'auto' | undefined
+  declare partitioned?: boolean | undefined
+  declare priority?: 'low' | 'medium' | 'high' | undefined
+  declare private _expires: Date | null | false | undefined
 
-	/** @throws TypeError when `options` is not an object or `maxAge` not a number. */
-	constructor(options?: CookieOptions) {
-		this.path = "/";
-		this.maxAge = null;
-		this.httpOnly = true;
+  /** @throws TypeError when `options` is not an object or `maxAge` not a number. */
+  constructor(options?: CookieOptions) {
+    this.path = '/'
+    this.maxAge = null
+    this.httpOnly = true
 
-		if (options) {
-			if (typeof options !== "object")
-				throw new TypeError("argument options must be a object");
-			const target = this as unknown as Record<string, unknown>;
-			for (const key in options) {
-				if (key !== "data")
-					target[key] = (options as Record<string, unknown>)[key];
-			}
-		}
+    if (options) {
+      if (typeof options !== 'object') throw new TypeError('argument options must be a object')
+      const target = this as unknown as Record<string, unknown>
+      for (const key in options) {
+        if (key !== 'data') target[key] = (options as Record<string, unknown>)[key]
+      }
+    }
 
-		if (this.originalMaxAge === undefined || this.originalMaxAge === null)
-			this.originalMaxAge = this.maxAge;
-	}
+    if (this.originalMaxAge === undefined || this.originalMaxAge === null) this.originalMaxAge = this.maxAge
+  }
 
-	get expires(): Date | null | false | undefined {
-		return this._expires;
-	}
+  get expires(): Date | null | false | undefined {
+    return this._expires
+  }
 
-	set expires(date: Date | null | false | undefined) {
-		this._expires = date;
-		this.originalMaxAge = this.maxAge;
-	}
+  set expires(date: Date | null | false | undefined) {
+    this._expires = date
+    this.originalMaxAge = this.maxAge
+  }
 
-	/** Milliseconds until the cookie expires; `null` for a cookie of the browser's session. */
-	get maxAge(): number | null {
-		const expires = this.expires;
-		return expires instanceof Date
-			? expires.valueOf() - Date.now()
-			: (expires as null);
-	}
+  /** Milliseconds until the cookie expires; `null` for a cookie of the browser's session. */
+  get maxAge(): number | null {
+    const expires = this.expires
+    return expires instanceof Date ? expires.valueOf() - Date.now() : (expires as null)
+  }
 
-	set maxAge(ms: number | Date | null | undefined) {
-		if (ms && typeof ms !== "number" && !(ms instanceof Date))
-			throw new TypeError("maxAge must be a number or Date");
-		if (ms instanceof Date)
-			deprecate("maxAge as Date; pass number of milliseconds instead");
-		this.expires = typeof ms === "number" ? new Date(Date.now() + ms) : ms;
-	}
+  set maxAge(ms: number | Date | null | undefined) {
+    if (ms && typeof ms !== 'number' && !(ms instanceof Date)) throw new TypeError('maxAge must be a number or Date')
+    if (ms instanceof Date) deprecate('maxAge as Date; pass number of milliseconds instead')
+    this.expires = typeof ms === 'number' ? new Date(Date.now() + ms) : ms
+  }
 
-	get data(): CookieData {
-		return {
-			originalMaxAge: this.originalMaxAge,
-			partitioned: this.partitioned,
-			priority: this.priority,
-			expires: this._expires,
-			secure: this.secure,
-			httpOnly: this.httpOnly,
-			domain: this.domain,
-			path: this.path,
-			sameSite: this.sameSite,
-		};
-	}
+  get data(): CookieData {
+    return {
+      originalMaxAge: this.originalMaxAge,
+      partitioned: this.partitioned,
+      priority: this.priority,
+      expires: this._expires,
+      secure: this.secure,
+      httpOnly: this.httpOnly,
+      domain: this.domain,
+      path: this.path,
+      sameSite: this.sameSite,
+    }
+  }
 
-	/** The `Set-Cookie` value that gives the browser `value` under `name`. */
-	serialize(name: string, value: string): string {
-		return serializeCookie(name, value, this.data);
-	}
+  /** The `Set-Cookie` value that gives the browser `value` under `name`. */
+  serialize(name: string, value: string): string {
+    return serializeCookie(name, value, this.data)
+  }
 
-	toJSON(): CookieData {
-		return this.data;
-	}
+  toJSON(): CookieData {
+    return this.data
+  }
 }
 
 /** When a cookie lets its session expire, in ms since the epoch; undefined when it sets no date. */
-export function expiryOf(
-	cookie: { expires?: unknown; originalMaxAge?: unknown } | undefined,
-): number | undefined {
-	const expires = cookie?.expires;
-	const time =
-		expires instanceof Date
-			? expires.getTime()
-			: typeof expires === "string"
-				? Date.parse(expires)
-				: Number.NaN;
-	return Number.isNaN(time) ? undefined : time;
+export function expiryOf(cookie: { expires?: unknown; originalMaxAge?: unknown } | undefined): number | undefined {
+  const expires = cookie?.expires
+  const time =
+    expires instanceof Date ? expires.getTime() : typeof expires === 'string' ? Date.parse(expires) : Number.NaN
+  return Number.isNaN(time) ? undefined : time
 }
 
 /** A cookie as a store gave it back: the date is a date again, `originalMaxAge` as it was saved. */
 export function reviveCookie(data: CookieData): Cookie {
-	const { expires, originalMaxAge } = data;
-	const cookie = new Cookie(data as CookieOptions);
-	if (typeof expires === "string") cookie.expires = new Date(expires);
-	cookie.originalMaxAge = originalMaxAge;
-	return cookie;
+  const { expires, originalMaxAge } = data
+  const cookie = new Cookie(data as CookieOptions)
+  if (typeof expires === 'string') cookie.expires = new Date(expires)
+  cookie.originalMaxAge = originalMaxAge
+  return cookie
 }
 
 /** A `Set-Cookie` value. @throws TypeError `option … is invalid`, worded as express-session's. */
-export function serializeCookie(
-	name: string,
-	value: string,
-	data: CookieData,
-): string {
-	const { originalMaxAge: _, expires, ...attributes } = data;
-	try {
-		return serialize(name, value, {
-			...attributes,
-			expires: expires || undefined,
-		} as Parameters<typeof serialize>[2]);
-	} catch (error) {
-		// `cookie` 1.x appends the offending value to the message.
-		if (error instanceof TypeError)
-			error.message = error.message.replace(/ is invalid: .*/s, " is invalid");
-		throw error;
-	}
+export function serializeCookie(name: string, value: string, data: CookieData): string {
+  const { originalMaxAge: _, expires, ...attributes } = data
+  try {
+    return serialize(name, value, {
+      ...attributes,
+      expires: expires || undefined,
+    } as Parameters<typeof serialize>[2])
+  } catch (error) {
+    // `cookie` 1.x appends the offending value to the message.
+    if (error instanceof TypeError) error.message = error.message.replace(/ is invalid: .*/s, ' is invalid')
+    throw error
+  }
 }
 
 /** Every value that a Cookie header gives `name`, in its order; browsers send one for each matching path and domain. */
-export function readCookies(
-	header: string | undefined,
-	name: string,
-): string[] {
-	const values: string[] = [];
-	if (!header?.includes(name)) return values;
-	for (const pair of header.split(";")) {
-		if (!pair.trimStart().startsWith(name)) continue;
-		const value = parse(pair)[name];
-		if (value !== undefined) values.push(value);
-	}
-	return values;
+export function readCookies(header: string | undefined, name: string): string[] {
+  const values: string[] = []
+  if (!header?.includes(name)) return values
+  for (const pair of header.split(';')) {
+    if (!pair.trimStart().startsWith(name)) continue
+    const value = parse(pair)[name]
+    if (value !== undefined) values.push(value)
+  }
+  return values
 }

@@ -2,33 +2,27 @@
 
 /** Stable names for what went wrong; safe to compare with, unlike messages. */
 export type SessionErrorCode =
-	| "ERR_SESSION_HOST"
-	| "ERR_SESSION_MISSING"
-	| "ERR_SESSION_OPTION"
-	| "ERR_SESSION_SECRET"
-	| "ERR_SESSION_SERIALIZE"
-	| "ERR_SESSION_STORE";
+  | 'ERR_SESSION_HOST'
+  | 'ERR_SESSION_MISSING'
+  | 'ERR_SESSION_OPTION'
+  | 'ERR_SESSION_SECRET'
+  | 'ERR_SESSION_SERIALIZE'
+  | 'ERR_SESSION_STORE'
 
 /** An error of the session layer, told apart by its `code`. */
 export class SessionError extends Error {
-	override readonly name = "SessionError";
-	readonly code: SessionErrorCode;
+  override readonly name = 'SessionError'
+  readonly code: SessionErrorCode
 
-	constructor(
-		code: SessionErrorCode,
-		message: string,
-		options?: { cause?: unknown },
-	) {
-		super(message, options);
-		this.code = code;
-	}
+  constructor(code: SessionErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
 }
 
 /** A wrong option: a TypeError, as express-session throws, with our code on it. */
-export function optionError(
-	message: string,
-): TypeError & { code: SessionErrorCode } {
-	return Object.assign(new TypeError(message), {
-		code: "ERR_SESSION_OPTION" as const,
-	});
+export function optionError(message: string): TypeError & { code: SessionErrorCode } {
+  return Object.assign(new TypeError(message), {
+    code: 'ERR_SESSION_OPTION' as const,
+  })
 }

@@ -1,539 +1,483 @@
 // The life of a session in one request: load → use → head → commit. Knows no host and no store:
 // hosts call the four acts, stores are behind their port.
 
-import type { EventEmitter } from "node:events";
+import type { EventEmitter } from 'node:events'
+import { Cookie, type CookieOptions, readCookies, reviveCookie, serializeCookie } from './cookie.ts'
+import { debug, debugging, deprecate, warn } from './diagnostics.ts'
+import { chain, isPromise, type Maybe } from './maybe.ts'
+import type { Settings } from './options.ts'
+import type { StorePort } from './port.ts'
+import { SessionRecord } from './record.ts'
 import {
-	Cookie,
-	type CookieOptions,
-	readCookies,
-	reviveCookie,
-	serializeCookie,
-} from "./cookie.ts";
-import { debug, debugging, deprecate, warn } from "./diagnostics.ts";
-import { chain, isPromise, type Maybe } from "./maybe.ts";
-import type { Settings } from "./options.ts";
-import type { StorePort } from "./port.ts";
-import { SessionRecord } from "./record.ts";
-import {
-	hasOwnSave,
-	LIFE,
-	newSession,
-	openSession,
-	RECORD,
-	type RequestLife,
-	type Session,
-	type SessionRequest,
-} from "./session.ts";
-import type { Secret, Signer } from "./signature.ts";
-import { Outgoing, Snapshot, type Stored, serializeData } from "./snapshot.ts";
+  hasOwnSave,
+  LIFE,
+  newSession,
+  openSession,
+  RECORD,
+  type RequestLife,
+  type Session,
+  type SessionRequest,
+} from './session.ts'
+import type { Secret, Signer } from './signature.ts'
+import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
 
 /** What one `session()` call works with. */
 export interface Service {
-	readonly settings: Settings;
-	readonly store: object;
-	readonly port: StorePort;
-	readonly signer: Signer;
-	readonly events: EventEmitter;
-	/** False while the store has said `disconnect`. */
-	ready: boolean;
-	/** The store's class has its own way to make a session of a record. */
-	readonly createSession:
-		| ((req: SessionRequest, record: object) => unknown)
-		| undefined;
+  readonly settings: Settings
+  readonly store: object
+  readonly port: StorePort
+  readonly signer: Signer
+  readonly events: EventEmitter
+  /** False while the store has said `disconnect`. */
+  ready: boolean
+  /** The store's class has its own way to make a session of a record. */
+  readonly createSession: ((req: SessionRequest, record: object) => unknown) | undefined
 }
 
 /** The request, as its host tells it. */
 export interface HostRequest {
-	/** The Cookie header. */
-	readonly cookieHeader: string | undefined;
-	/** The path of the request's URL, before any router has cut it. */
-	readonly path: string;
-	/** The connection itself is encrypted. */
-	readonly encrypted: boolean;
-	/** What the host says about HTTPS, its own proxy settings considered; undefined if it has no opinion. */
-	readonly secure: boolean | undefined;
-	/** The X-Forwarded-Proto header. */
-	readonly forwardedProto: string | undefined;
+  /** The Cookie header. */
+  readonly cookieHeader: string | undefined
+  /** The path of the request's URL, before any router has cut it. */
+  readonly path: string
+  /** The connection itself is encrypted. */
+  readonly encrypted: boolean
+  /** What the host says about HTTPS, its own proxy settings considered; undefined if it has no opinion. */
+  readonly secure: boolean | undefined
+  /** The X-Forwarded-Proto header. */
+  readonly forwardedProto: string | undefined
 }
 
 /** The request object that the app sees, as far as sessions go. */
 export interface Carrier extends SessionRequest {
-	/** cookie-parser's secret. */
-	secret?: Secret;
-	/** cookie-parser's unsigned cookies. */
-	cookies?: Record<string, unknown>;
-	/** cookie-parser's signed cookies. */
-	signedCookies?: Record<string, unknown>;
+  /** cookie-parser's secret. */
+  secret?: Secret
+  /** cookie-parser's unsigned cookies. */
+  cookies?: Record<string, unknown>
+  /** cookie-parser's signed cookies. */
+  signedCookies?: Record<string, unknown>
 }
 
 // One descriptor for all requests: the session is made when the app first looks at it.
 const LAZY: PropertyDescriptor & ThisType<Carrier & { [LIFE]: Lifecycle }> = {
-	configurable: true,
-	enumerable: true,
-	get() {
-		return this[LIFE].open();
-	},
-	set(value: unknown) {
-		Object.defineProperty(this, "session", {
-			value,
-			writable: true,
-			configurable: true,
-			enumerable: true,
-		});
-	},
-};
+  configurable: true,
+  enumerable: true,
+  get() {
+    return this[LIFE].open()
+  },
+  set(value: unknown) {
+    Object.defineProperty(this, 'session', {
+      value,
+      writable: true,
+      configurable: true,
+      enumerable: true,
+    })
+  },
+}
 
 export class Lifecycle implements RequestLife {
-	readonly #service: Service;
-	readonly #req: Carrier;
-	readonly #host: HostRequest;
-	readonly #secrets: readonly Secret[];
-	/** The cookie's attributes for this request; used up by the first session, which they were asked for. */
-	#cookieOptions: CookieOptions | undefined;
+  readonly #service: Service
+  readonly #req: Carrier
+  readonly #host: HostRequest
+  readonly #secrets: readonly Secret[]
+  /** The cookie's attributes for this request; used up by the first session, which they were asked for. */
+  #cookieOptions: CookieOptions | undefined
 
-	/** The id that the browser sent. */
-	#sentId: string | undefined;
-	/** The cookies it came in, by id, as far as they can be sent again as they are. */
-	readonly #sentCookies = new Map<string, string>();
-	/** The id that the request started with. */
-	#originalId: unknown;
-	#snapshot: Snapshot | undefined;
-	/** The cookie of a session that nobody has looked at yet. */
-	#cookie: Cookie | undefined;
-	#touched = false;
-	#committed = false;
-	#failed = false;
-	#settled: { session: unknown; modified: boolean } | undefined;
-	readonly #pending = new Set<Promise<unknown>>();
+  /** The id that the browser sent. */
+  #sentId: string | undefined
+  /** The cookies it came in, by id, as far as they can be sent again as they are. */
+  readonly #sentCookies = new Map<string, string>()
+  /** The id that the request started with. */
+  #originalId: unknown
+  #snapshot: Snapshot | undefined
+  /** The cookie of a session that nobody has looked at yet. */
+  #cookie: Cookie | undefined
+  #touched = false
+  #committed = false
+  #failed = false
+  #settled: { session: unknown; modified: boolean } | undefined
+  readonly #pending = new Set<Promise<unknown>>()
 
-	/**
-	 * Starts the life of a session in this request, or says with undefined that the request goes on without one:
-	 * it has one already, the store is away, or the path lies outside of the cookie's.
-	 * @throws Error when there is no secret to sign with.
-	 */
-	static begin(
-		service: Service,
-		req: Carrier,
-		host: HostRequest,
-	): Lifecycle | undefined {
-		if (req[LIFE] !== undefined || req.session) return undefined;
-		if (!service.ready) {
-			debug("no session: store is disconnected");
-			return undefined;
-		}
-		const cookieOptions = cookieOptionsOf(service.settings, req);
-		const { path } = host;
-		if (!path.startsWith(cookieOptions.path || "/")) {
-			debug(
-				"no session: pathname mismatch, %s is outside of %s",
-				path,
-				cookieOptions.path,
-			);
-			return undefined;
-		}
-		const secrets =
-			service.settings.secrets ?? (req.secret ? [req.secret] : undefined);
-		if (!secrets) throw new Error("secret option required for sessions");
-		return new Lifecycle(service, req, host, secrets, cookieOptions);
-	}
+  /**
+   * Starts the life of a session in this request, or says with undefined that the request goes on without one:
+   * it has one already, the store is away, or the path lies outside of the cookie's.
+   * @throws Error when there is no secret to sign with.
+   */
+  static begin(service: Service, req: Carrier, host: HostRequest): Lifecycle | undefined {
+    if (req[LIFE] !== undefined || req.session) return undefined
+    if (!service.ready) {
+      debug('no session: store is disconnected')
+      return undefined
+    }
+    const cookieOptions = cookieOptionsOf(service.settings, req)
+    const { path } = host
+    if (!path.startsWith(cookieOptions.path || '/')) {
+      debug('no session: pathname mismatch, %s is outside of %s', path, cookieOptions.path)
+      return undefined
+    }
+    const secrets = service.settings.secrets ?? (req.secret ? [req.secret] : undefined)
+    if (!secrets) throw new Error('secret option required for sessions')
+    return new Lifecycle(service, req, host, secrets, cookieOptions)
+  }
 
-	private constructor(
-		service: Service,
-		req: Carrier,
-		host: HostRequest,
-		secrets: readonly Secret[],
-		cookieOptions: CookieOptions,
-	) {
-		this.#service = service;
-		this.#req = req;
-		this.#host = host;
-		this.#secrets = secrets;
-		this.#cookieOptions = cookieOptions;
-	}
+  private constructor(
+    service: Service,
+    req: Carrier,
+    host: HostRequest,
+    secrets: readonly Secret[],
+    cookieOptions: CookieOptions,
+  ) {
+    this.#service = service
+    this.#req = req
+    this.#host = host
+    this.#secrets = secrets
+    this.#cookieOptions = cookieOptions
+  }
 
-	get keepsUnmodified(): boolean {
-		return !this.#service.settings.resave;
-	}
+  get keepsUnmodified(): boolean {
+    return !this.#service.settings.resave
+  }
 
-	/** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
-	load(): Maybe<void> {
-		const req = this.#req;
-		req.sessionStore = this.#service.store;
-		const ids = this.#sentIds();
-		req.sessionID = ids[0];
-		this.#sentId = ids[0];
-		return ids.length > 0 ? this.#find(ids, 0) : this.#start();
-	}
+  /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
+  load(): Maybe<void> {
+    const req = this.#req
+    req.sessionStore = this.#service.store
+    const ids = this.#sentIds()
+    req.sessionID = ids[0]
+    this.#sentId = ids[0]
+    return ids.length > 0 ? this.#find(ids, 0) : this.#start()
+  }
 
-	#find(ids: string[], index: number): Maybe<void> {
-		const id = ids[index] as string;
-		return chain(this.#service.port.read(id), (stored) => {
-			const snapshot = stored && this.#take(id, stored);
-			if (snapshot) {
-				debug("session %s found", shorten(id));
-				this.#sentId = id;
-				this.#attach(id, snapshot);
-			} else if (index + 1 < ids.length) return this.#find(ids, index + 1);
-			else {
-				debug("session %s not found: a new one", shorten(id));
-				this.#start();
-			}
-		});
-	}
+  #find(ids: string[], index: number): Maybe<void> {
+    const id = ids[index] as string
+    return chain(this.#service.port.read(id), (stored) => {
+      const snapshot = stored && this.#take(id, stored)
+      if (snapshot) {
+        debug('session %s found', shorten(id))
+        this.#sentId = id
+        this.#attach(id, snapshot)
+      } else if (index + 1 < ids.length) return this.#find(ids, index + 1)
+      else {
+        debug('session %s not found: a new one', shorten(id))
+        this.#start()
+      }
+    })
+  }
 
-	/** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */
-	#take(id: string, stored: Stored): Snapshot | undefined {
-		if (typeof stored !== "string") return new Snapshot(stored);
-		try {
-			return new Snapshot(stored);
-		} catch (error) {
-			if (!(error instanceof SyntaxError)) throw error;
-			this.#corrupt(id, error);
-			return undefined;
-		}
-	}
+  /** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */
+  #take(id: string, stored: Stored): Snapshot | undefined {
+    if (typeof stored !== 'string') return new Snapshot(stored)
+    try {
+      return new Snapshot(stored)
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      this.#corrupt(id, error)
+      return undefined
+    }
+  }
 
-	#corrupt(id: string, error: unknown): void {
-		debug("session %s is corrupt: %s", shorten(id), error);
-		const store = this.#service.store as Partial<EventEmitter>;
-		store.emit?.("corrupt", id, error);
-	}
+  #corrupt(id: string, error: unknown): void {
+    debug('session %s is corrupt: %s', shorten(id), error)
+    const store = this.#service.store as Partial<EventEmitter>
+    store.emit?.('corrupt', id, error)
+  }
 
-	#start(): void {
-		this.#attach(this.#service.settings.generateId(this.#req), undefined);
-	}
+  #start(): void {
+    this.#attach(this.#service.settings.generateId(this.#req), undefined)
+  }
 
-	#attach(id: unknown, snapshot: Snapshot | undefined): void {
-		const req = this.#req;
-		req.sessionID = id;
-		this.#originalId = id;
-		this.#snapshot = snapshot;
-		req[LIFE] = this;
-		const { createSession } = this.#service;
-		if (snapshot && createSession) {
-			const { data } = snapshot;
-			const session = createSession(req, snapshot.open()) as Session;
-			session[RECORD] ??= new SessionRecord(
-				id as string,
-				this.#service.port,
-				data,
-				this.keepsUnmodified,
-			);
-		} else Object.defineProperty(req, "session", LAZY);
-	}
+  #attach(id: unknown, snapshot: Snapshot | undefined): void {
+    const req = this.#req
+    req.sessionID = id
+    this.#originalId = id
+    this.#snapshot = snapshot
+    req[LIFE] = this
+    const { createSession } = this.#service
+    if (snapshot && createSession) {
+      const { data } = snapshot
+      const session = createSession(req, snapshot.open()) as Session
+      session[RECORD] ??= new SessionRecord(id as string, this.#service.port, data, this.keepsUnmodified)
+    } else Object.defineProperty(req, 'session', LAZY)
+  }
 
-	/** Makes the session that the request was prepared for, because the app looks at it. */
-	open(): unknown {
-		const req = this.#req;
-		const { port } = this.#service;
-		if (this.#snapshot) {
-			try {
-				return openSession(req, port, this.#snapshot, this.#cookie);
-			} catch (error) {
-				if (!(error instanceof SyntaxError)) throw error;
-				this.#corrupt(String(req.sessionID), error);
-				this.#snapshot = undefined;
-				this.#cookie = undefined;
-				req.sessionID = this.#service.settings.generateId(req);
-				this.#originalId = req.sessionID;
-			}
-		}
-		return newSession(req, port, this.#newCookie());
-	}
+  /** Makes the session that the request was prepared for, because the app looks at it. */
+  open(): unknown {
+    const req = this.#req
+    const { port } = this.#service
+    if (this.#snapshot) {
+      try {
+        return openSession(req, port, this.#snapshot, this.#cookie)
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error
+        this.#corrupt(String(req.sessionID), error)
+        this.#snapshot = undefined
+        this.#cookie = undefined
+        req.sessionID = this.#service.settings.generateId(req)
+        this.#originalId = req.sessionID
+      }
+    }
+    return newSession(req, port, this.#newCookie())
+  }
 
-	/** Nobody has looked at the session. */
-	get #lazy(): boolean {
-		return (
-			Object.getOwnPropertyDescriptor(this.#req, "session")?.get === LAZY.get
-		);
-	}
+  /** Nobody has looked at the session. */
+  get #lazy(): boolean {
+    return Object.getOwnPropertyDescriptor(this.#req, 'session')?.get === LAZY.get
+  }
 
-	generate(): void {
-		const req = this.#req;
-		req.sessionID = this.#service.settings.generateId(req);
-		newSession(req, this.#service.port, this.#newCookie());
-	}
+  generate(): void {
+    const req = this.#req
+    req.sessionID = this.#service.settings.generateId(req)
+    newSession(req, this.#service.port, this.#newCookie())
+  }
 
-	#newCookie(): Cookie {
-		const options =
-			this.#cookieOptions ?? cookieOptionsOf(this.#service.settings, this.#req);
-		this.#cookieOptions = undefined;
-		const cookie = new Cookie(options);
-		if (cookie.secure === "auto") cookie.secure = this.#isSecure();
-		if (cookie.sameSite === "auto")
-			cookie.sameSite = this.#isSecure() ? "none" : "lax";
-		return cookie;
-	}
+  #newCookie(): Cookie {
+    const options = this.#cookieOptions ?? cookieOptionsOf(this.#service.settings, this.#req)
+    this.#cookieOptions = undefined
+    const cookie = new Cookie(options)
+    if (cookie.secure === 'auto') cookie.secure = this.#isSecure()
+    if (cookie.sameSite === 'auto') cookie.sameSite = this.#isSecure() ? 'none' : 'lax'
+    return cookie
+  }
 
-	track<T>(work: Maybe<T>): Maybe<T> {
-		if (isPromise(work)) {
-			const pending = this.#pending;
-			pending.add(work);
-			const done = (): boolean => pending.delete(work);
-			work.then(done, (error) => {
-				done();
-				if (this.#committed) reportLate(this.#service, error);
-			});
-		}
-		return work;
-	}
+  track<T>(work: Maybe<T>): Maybe<T> {
+    if (isPromise(work)) {
+      const pending = this.#pending
+      pending.add(work)
+      const done = (): boolean => pending.delete(work)
+      work.then(done, (error) => {
+        done()
+        if (this.#committed) reportLate(this.#service, error)
+      })
+    }
+    return work
+  }
 
-	/** The app cannot be served with this session any more: nothing of it is written or sent. */
-	abandon(): void {
-		this.#failed = true;
-	}
+  /** The app cannot be served with this session any more: nothing of it is written or sent. */
+  abandon(): void {
+    this.#failed = true
+  }
 
-	/**
-	 * The `Set-Cookie` value that the response's head must carry, if any. Called once, when the head leaves.
-	 * @throws TypeError for cookie attributes that cannot be sent.
-	 */
-	head(): string | undefined {
-		const req = this.#req;
-		if (this.#failed) return undefined;
-		const { settings, signer } = this.#service;
-		if (typeof req.sessionID !== "string") return undefined;
-		const known = this.#sentId === req.sessionID;
-		const untouched = this.#lazy;
-		if (untouched && (known ? !settings.rolling : !settings.saveUninitialized))
-			return undefined;
+  /**
+   * The `Set-Cookie` value that the response's head must carry, if any. Called once, when the head leaves.
+   * @throws TypeError for cookie attributes that cannot be sent.
+   */
+  head(): string | undefined {
+    const req = this.#req
+    if (this.#failed) return undefined
+    const { settings, signer } = this.#service
+    if (typeof req.sessionID !== 'string') return undefined
+    const known = this.#sentId === req.sessionID
+    const untouched = this.#lazy
+    if (untouched && (known ? !settings.rolling : !settings.saveUninitialized)) return undefined
 
-		const session = untouched && known ? undefined : this.#session();
-		if (!untouched && !session) {
-			debug("no cookie: no session");
-			return undefined;
-		}
-		const cookie = session ? session.cookie : this.#loadedCookie();
-		const wanted = known
-			? settings.rolling ||
-				(cookie.expires != null && this.#isModified(session as Session))
-			: settings.saveUninitialized || this.#isModified(session as Session);
-		if (!wanted) {
-			debug(
-				"no cookie: %s",
-				known ? "the browser has it" : "nothing was put into the session",
-			);
-			return undefined;
-		}
-		if (cookie.secure && !this.#isSecure()) {
-			this.#explainInsecure();
-			return undefined;
-		}
-		this.#touch(session ?? cookie);
-		const secret = this.#secrets[0] as Secret;
-		const value =
-			this.#sentCookies.get(req.sessionID) ??
-			signer.sign(req.sessionID, secret);
-		return serializeCookie(settings.name, value, cookie.data);
-	}
+    const session = untouched && known ? undefined : this.#session()
+    if (!untouched && !session) {
+      debug('no cookie: no session')
+      return undefined
+    }
+    const cookie = session ? session.cookie : this.#loadedCookie()
+    const wanted = known
+      ? settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
+      : settings.saveUninitialized || this.#isModified(session as Session)
+    if (!wanted) {
+      debug('no cookie: %s', known ? 'the browser has it' : 'nothing was put into the session')
+      return undefined
+    }
+    if (cookie.secure && !this.#isSecure()) {
+      this.#explainInsecure()
+      return undefined
+    }
+    this.#touch(session ?? cookie)
+    const secret = this.#secrets[0] as Secret
+    const value = this.#sentCookies.get(req.sessionID) ?? signer.sign(req.sessionID, secret)
+    return serializeCookie(settings.name, value, cookie.data)
+  }
 
-	/**
-	 * Brings the store up to date: exactly one of destroy, save, touch or nothing, after what the app's own calls
-	 * have begun. Store errors are thrown; so is `ERR_SESSION_SERIALIZE`, before anything was written.
-	 */
-	commit(): Maybe<void> {
-		if (this.#committed || this.#failed) return undefined;
-		if (this.#pending.size > 0)
-			return Promise.all(this.#pending).then(() => this.commit());
-		const work = this.#commit();
-		this.#committed = true;
-		return work;
-	}
+  /**
+   * Brings the store up to date: exactly one of destroy, save, touch or nothing, after what the app's own calls
+   * have begun. Store errors are thrown; so is `ERR_SESSION_SERIALIZE`, before anything was written.
+   */
+  commit(): Maybe<void> {
+    if (this.#committed || this.#failed) return undefined
+    if (this.#pending.size > 0) return Promise.all(this.#pending).then(() => this.commit())
+    const work = this.#commit()
+    this.#committed = true
+    return work
+  }
 
-	#commit(): Maybe<void> {
-		const req = this.#req;
-		const { settings, port } = this.#service;
-		const id = req.sessionID;
-		if (this.#lazy && (this.#snapshot ? true : !settings.saveUninitialized))
-			return this.#commitUntouched(id);
+  #commit(): Maybe<void> {
+    const req = this.#req
+    const { settings, port } = this.#service
+    const id = req.sessionID
+    if (this.#lazy && (this.#snapshot ? true : !settings.saveUninitialized)) return this.#commitUntouched(id)
 
-		const session = this.#session();
-		if (!session) {
-			if (req.sessionID && settings.unsetDestroys && req.session == null) {
-				debug("destroying: req.session was unset");
-				return port.remove(id as string);
-			}
-			return undefined;
-		}
-		this.#touch(session);
-		if (typeof id !== "string") {
-			debug("session ignored because of bogus req.sessionID %o", id);
-			return undefined;
-		}
-		const record = session[RECORD] as SessionRecord;
-		const data = serializeData(session);
-		const modified = record.id !== this.#originalId || record.isModified(data);
-		this.#settled = { session, modified };
+    const session = this.#session()
+    if (!session) {
+      if (req.sessionID && settings.unsetDestroys && req.session == null) {
+        debug('destroying: req.session was unset')
+        return port.remove(id as string)
+      }
+      return undefined
+    }
+    this.#touch(session)
+    if (typeof id !== 'string') {
+      debug('session ignored because of bogus req.sessionID %o', id)
+      return undefined
+    }
+    const record = session[RECORD] as SessionRecord
+    const data = serializeData(session)
+    const modified = record.id !== this.#originalId || record.isModified(data)
+    this.#settled = { session, modified }
 
-		const known = this.#sentId === id;
-		const save =
-			!settings.saveUninitialized && !record.wasSaved && !known
-				? modified
-				: !record.isSaved(data);
-		if (save) {
-			debug("saving %s", shorten(id));
-			return hasOwnSave(session)
-				? byCallback((done) => session.save(done))
-				: record.save(session, data, true);
-		}
-		if (known && port.touches) {
-			debug("touching %s", shorten(id));
-			return port.touch(id, new Outgoing(session.cookie, () => session, data));
-		}
-		return undefined;
-	}
+    const known = this.#sentId === id
+    const save = !settings.saveUninitialized && !record.wasSaved && !known ? modified : !record.isSaved(data)
+    if (save) {
+      debug('saving %s', shorten(id))
+      return hasOwnSave(session) ? byCallback((done) => session.save(done)) : record.save(session, data, true)
+    }
+    if (known && port.touches) {
+      debug('touching %s', shorten(id))
+      return port.touch(id, new Outgoing(session.cookie, () => session, data))
+    }
+    return undefined
+  }
 
-	/** Commits a session that the app never looked at, without parsing its data. */
-	#commitUntouched(id: unknown): Maybe<void> {
-		const { port } = this.#service;
-		if (!this.#snapshot || typeof id !== "string") return undefined;
-		const snapshot = this.#snapshot;
-		const cookie = this.#loadedCookie();
-		this.#touch(cookie);
-		const session = (): object => this.open() as object;
-		if (!this.keepsUnmodified)
-			return port.write(id, new Outgoing(cookie, session, snapshot.data));
-		return port.touches
-			? port.touch(id, new Outgoing(cookie, session))
-			: undefined;
-	}
+  /** Commits a session that the app never looked at, without parsing its data. */
+  #commitUntouched(id: unknown): Maybe<void> {
+    const { port } = this.#service
+    if (!this.#snapshot || typeof id !== 'string') return undefined
+    const snapshot = this.#snapshot
+    const cookie = this.#loadedCookie()
+    this.#touch(cookie)
+    const session = (): object => this.open() as object
+    if (!this.keepsUnmodified) return port.write(id, new Outgoing(cookie, session, snapshot.data))
+    return port.touches ? port.touch(id, new Outgoing(cookie, session)) : undefined
+  }
 
-	/** The session as the request has it at this moment; one that the app put there itself becomes a session. */
-	#session(): Session | undefined {
-		const value = this.#req.session;
-		if (value === null || typeof value !== "object") return undefined;
-		return RECORD in value ? (value as Session) : this.#adopt(value);
-	}
+  /** The session as the request has it at this moment; one that the app put there itself becomes a session. */
+  #session(): Session | undefined {
+    const value = this.#req.session
+    if (value === null || typeof value !== 'object') return undefined
+    return RECORD in value ? (value as Session) : this.#adopt(value)
+  }
 
-	/** `req.session = {…}`: the session holds that data now. */
-	#adopt(value: object): Session {
-		const session = this.open() as Session;
-		const target = session as unknown as Record<string, unknown>;
-		for (const key of Object.keys(session))
-			if (key !== "cookie") delete target[key];
-		for (const [key, data] of Object.entries(value))
-			if (key !== "cookie") target[key] = data;
-		return session;
-	}
+  /** `req.session = {…}`: the session holds that data now. */
+  #adopt(value: object): Session {
+    const session = this.open() as Session
+    const target = session as unknown as Record<string, unknown>
+    for (const key of Object.keys(session)) if (key !== 'cookie') delete target[key]
+    for (const [key, data] of Object.entries(value)) if (key !== 'cookie') target[key] = data
+    return session
+  }
 
-	#isModified(session: Session): boolean {
-		if (this.#settled?.session === session) return this.#settled.modified;
-		const record = session[RECORD] as SessionRecord;
-		return (
-			record.id !== this.#originalId ||
-			record.isModified(serializeData(session))
-		);
-	}
+  #isModified(session: Session): boolean {
+    if (this.#settled?.session === session) return this.#settled.modified
+    const record = session[RECORD] as SessionRecord
+    return record.id !== this.#originalId || record.isModified(serializeData(session))
+  }
 
-	#loadedCookie(): Cookie {
-		this.#cookie ??= reviveCookie((this.#snapshot as Snapshot).cookie);
-		return this.#cookie;
-	}
+  #loadedCookie(): Cookie {
+    this.#cookie ??= reviveCookie((this.#snapshot as Snapshot).cookie)
+    return this.#cookie
+  }
 
-	#touch(session: Session | Cookie): void {
-		if (this.#touched) return;
-		this.#touched = true;
-		if (session instanceof Cookie) session.maxAge = session.originalMaxAge;
-		else session.touch();
-	}
+  #touch(session: Session | Cookie): void {
+    if (this.#touched) return
+    this.#touched = true
+    if (session instanceof Cookie) session.maxAge = session.originalMaxAge
+    else session.touch()
+  }
 
-	/** The ids that the request carries with a valid signature, best first. */
-	#sentIds(): string[] {
-		const { name } = this.#service.settings;
-		const req = this.#req;
-		const ids: string[] = [];
-		for (const value of readCookies(this.#host.cookieHeader, name)) {
-			const id = this.#verify(value);
-			if (id !== undefined && !ids.includes(id)) ids.push(id);
-		}
-		if (ids.length > 0) return ids;
+  /** The ids that the request carries with a valid signature, best first. */
+  #sentIds(): string[] {
+    const { name } = this.#service.settings
+    const req = this.#req
+    const ids: string[] = []
+    for (const value of readCookies(this.#host.cookieHeader, name)) {
+      const id = this.#verify(value)
+      if (id !== undefined && !ids.includes(id)) ids.push(id)
+    }
+    if (ids.length > 0) return ids
 
-		const signed = req.signedCookies?.[name];
-		if (typeof signed === "string" && signed) {
-			deprecate("cookie should be available in req.headers.cookie");
-			return [signed];
-		}
-		const plain = req.cookies?.[name];
-		const id = typeof plain === "string" ? this.#verify(plain) : undefined;
-		if (id === undefined) return ids;
-		deprecate("cookie should be available in req.headers.cookie");
-		return [id];
-	}
+    const signed = req.signedCookies?.[name]
+    if (typeof signed === 'string' && signed) {
+      deprecate('cookie should be available in req.headers.cookie')
+      return [signed]
+    }
+    const plain = req.cookies?.[name]
+    const id = typeof plain === 'string' ? this.#verify(plain) : undefined
+    if (id === undefined) return ids
+    deprecate('cookie should be available in req.headers.cookie')
+    return [id]
+  }
 
-	#verify(value: string): string | undefined {
-		const verified = this.#service.signer.verify(value, this.#secrets);
-		if (!verified) {
-			debug(
-				"cookie ignored: %s",
-				value.startsWith("s:") ? "signature invalid" : "unsigned",
-			);
-			return undefined;
-		}
-		if (verified.current) this.#sentCookies.set(verified.id, value);
-		return verified.id;
-	}
+  #verify(value: string): string | undefined {
+    const verified = this.#service.signer.verify(value, this.#secrets)
+    if (!verified) {
+      debug('cookie ignored: %s', value.startsWith('s:') ? 'signature invalid' : 'unsigned')
+      return undefined
+    }
+    if (verified.current) this.#sentCookies.set(verified.id, value)
+    return verified.id
+  }
 
-	#isSecure(): boolean {
-		const { encrypted, secure, forwardedProto } = this.#host;
-		if (encrypted) return true;
-		const { proxy } = this.#service.settings;
-		if (proxy === false) return false;
-		if (proxy !== true) return secure === true;
-		return forwardedProto?.split(",", 1)[0]?.trim().toLowerCase() === "https";
-	}
+  #isSecure(): boolean {
+    const { encrypted, secure, forwardedProto } = this.#host
+    if (encrypted) return true
+    const { proxy } = this.#service.settings
+    if (proxy === false) return false
+    if (proxy !== true) return secure === true
+    return forwardedProto?.split(',', 1)[0]?.trim().toLowerCase() === 'https'
+  }
 
-	#explainInsecure(): void {
-		const forwarded =
-			this.#host.forwardedProto?.split(",", 1)[0]?.trim().toLowerCase() ===
-			"https";
-		const reason = forwarded
-			? "secure cookie over http; X-Forwarded-Proto is https but proxy is not trusted"
-			: "secure cookie over http";
-		debug("no cookie: %s", reason);
-		if (process.env.NODE_ENV !== "production") {
-			const mend = forwarded
-				? 'set the option proxy: true, or app.set("trust proxy", 1)'
-				: 'use https, or cookie: { secure: "auto" } while you develop';
-			warn(`no session cookie was sent: ${reason}; ${mend}`);
-		}
-	}
+  #explainInsecure(): void {
+    const forwarded = this.#host.forwardedProto?.split(',', 1)[0]?.trim().toLowerCase() === 'https'
+    const reason = forwarded
+      ? 'secure cookie over http; X-Forwarded-Proto is https but proxy is not trusted'
+      : 'secure cookie over http'
+    debug('no cookie: %s', reason)
+    if (process.env.NODE_ENV !== 'production') {
+      const mend = forwarded
+        ? 'set the option proxy: true, or app.set("trust proxy", 1)'
+        : 'use https, or cookie: { secure: "auto" } while you develop'
+      warn(`no session cookie was sent: ${reason}; ${mend}`)
+    }
+  }
 }
 
 /** Gives any request a new session: what `store.generate` does. */
 export function generateSession(service: Service, req: Carrier): void {
-	if (req[LIFE]) {
-		req[LIFE].generate();
-		return;
-	}
-	const { settings, port } = service;
-	req.sessionID = settings.generateId(req);
-	const cookie = new Cookie(cookieOptionsOf(settings, req));
-	const secure = (req as { secure?: unknown }).secure === true;
-	if (cookie.secure === "auto") cookie.secure = secure;
-	if (cookie.sameSite === "auto") cookie.sameSite = secure ? "none" : "lax";
-	newSession(req, port, cookie);
+  if (req[LIFE]) {
+    req[LIFE].generate()
+    return
+  }
+  const { settings, port } = service
+  req.sessionID = settings.generateId(req)
+  const cookie = new Cookie(cookieOptionsOf(settings, req))
+  const secure = (req as { secure?: unknown }).secure === true
+  if (cookie.secure === 'auto') cookie.secure = secure
+  if (cookie.sameSite === 'auto') cookie.sameSite = secure ? 'none' : 'lax'
+  newSession(req, port, cookie)
 }
 
 /** A failure that nobody waits for any more: to the middleware's `error` event. */
 export function reportLate(service: Service, error: unknown): void {
-	debug("after the response: %s", error);
-	if (service.events.listenerCount("error") > 0)
-		service.events.emit("error", error);
+  debug('after the response: %s', error)
+  if (service.events.listenerCount('error') > 0) service.events.emit('error', error)
 }
 
 /** An id for the log: enough to follow it, too little to use it. */
 function shorten(id: string): string {
-	return debugging ? `${id.slice(0, 6)}…` : "";
+  return debugging ? `${id.slice(0, 6)}…` : ''
 }
 
-function byCallback(
-	call: (done: (error?: unknown) => void) => unknown,
-): Promise<void> {
-	return new Promise((resolve, reject) => {
-		call((error) => (error ? reject(error) : resolve()));
-	});
+function byCallback(call: (done: (error?: unknown) => void) => unknown): Promise<void> {
+  return new Promise((resolve, reject) => {
+    call((error) => (error ? reject(error) : resolve()))
+  })
 }
 
 function cookieOptionsOf(settings: Settings, req: object): CookieOptions {
-	const { cookie } = settings;
-	return (typeof cookie === "function" ? cookie(req) : cookie) ?? {};
+  const { cookie } = settings
+  return (typeof cookie === 'function' ? cookie(req) : cookie) ?? {}
 }

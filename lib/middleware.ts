@@ -1,27 +1,27 @@
 // session(options): puts a service together, and hands each request to the host that its arguments show.
 
-import { EventEmitter } from "node:events";
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { MemoryStore } from "../stores/memory.ts";
-import { optionError, SessionError } from "./errors.ts";
-import { type Next, serveConnect } from "./hosts/connect.ts";
-import { type Carrier, generateSession, type Service } from "./lifecycle.ts";
-import { readOptions, type SessionOptions } from "./options.ts";
-import { type ForeignStore, portOf, type StorePort } from "./port.ts";
-import { openSession, type SessionRequest } from "./session.ts";
-import { Signer } from "./signature.ts";
-import { Snapshot, type Stored } from "./snapshot.ts";
-import { Store } from "./store.ts";
+import { EventEmitter } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { MemoryStore } from '../stores/memory.ts'
+import { optionError, SessionError } from './errors.ts'
+import { type Next, serveConnect } from './hosts/connect.ts'
+import { type Carrier, generateSession, type Service } from './lifecycle.ts'
+import { readOptions, type SessionOptions } from './options.ts'
+import { type ForeignStore, portOf, type StorePort } from './port.ts'
+import { openSession, type SessionRequest } from './session.ts'
+import { Signer } from './signature.ts'
+import { Snapshot, type Stored } from './snapshot.ts'
+import { Store } from './store.ts'
 
-type Listener = (...args: unknown[]) => void;
+type Listener = (...args: unknown[]) => void
 
 /** What `session()` returns: a middleware for every host, and an emitter. */
 export interface SessionMiddleware {
-	(req: IncomingMessage, res: ServerResponse, next: Next): void;
-	/** `error`: a store failed when nobody waited for it any more. */
-	on(event: string, listener: Listener): this;
-	once(event: string, listener: Listener): this;
-	off(event: string, listener: Listener): this;
+  (req: IncomingMessage, res: ServerResponse, next: Next): void
+  /** `error`: a store failed when nobody waited for it any more. */
+  on(event: string, listener: Listener): this
+  once(event: string, listener: Listener): this
+  off(event: string, listener: Listener): this
 }
 
 /**
@@ -29,110 +29,88 @@ export interface SessionMiddleware {
  * session is in the store. Throws a TypeError for wrong options.
  */
 export function session(options?: SessionOptions): SessionMiddleware {
-	const given = options ?? {};
-	const settings = readOptions(given);
-	const store = (given.store ?? new MemoryStore()) as ForeignStore;
-	for (const method of ["get", "set", "destroy"] as const) {
-		if (typeof store[method] !== "function")
-			throw optionError(
-				`store option must be a session store: it has no ${method}()`,
-			);
-	}
-	if (
-		process.env.NODE_ENV === "production" &&
-		store instanceof MemoryStore &&
-		store.max === undefined
-	) {
-		console.warn(
-			"Warning: session() keeps sessions in a MemoryStore without limit, which is not\n" +
-				"designed for a production environment: it does not scale past a single process.\n" +
-				"Use a shared store, or new MemoryStore({ max }) to bound its memory.",
-		);
-	}
+  const given = options ?? {}
+  const settings = readOptions(given)
+  const store = (given.store ?? new MemoryStore()) as ForeignStore
+  for (const method of ['get', 'set', 'destroy'] as const) {
+    if (typeof store[method] !== 'function')
+      throw optionError(`store option must be a session store: it has no ${method}()`)
+  }
+  if (process.env.NODE_ENV === 'production' && store instanceof MemoryStore && store.max === undefined) {
+    console.warn(
+      'Warning: session() keeps sessions in a MemoryStore without limit, which is not\n' +
+        'designed for a production environment: it does not scale past a single process.\n' +
+        'Use a shared store, or new MemoryStore({ max }) to bound its memory.',
+    )
+  }
 
-	const port = portOf(store);
-	const service: Service = {
-		settings,
-		store,
-		port,
-		signer: new Signer(),
-		events: new EventEmitter(),
-		ready: true,
-		createSession: createSessionOf(store, port),
-	};
-	if (Object.isExtensible(store)) {
-		(store as Partial<Store>).generate = (req: SessionRequest): void =>
-			generateSession(service, req as Carrier);
-	}
-	store.on?.("disconnect", () => {
-		service.ready = false;
-	});
-	store.on?.("connect", () => {
-		service.ready = true;
-	});
+  const port = portOf(store)
+  const service: Service = {
+    settings,
+    store,
+    port,
+    signer: new Signer(),
+    events: new EventEmitter(),
+    ready: true,
+    createSession: createSessionOf(store, port),
+  }
+  if (Object.isExtensible(store)) {
+    ;(store as Partial<Store>).generate = (req: SessionRequest): void => generateSession(service, req as Carrier)
+  }
+  store.on?.('disconnect', () => {
+    service.ready = false
+  })
+  store.on?.('connect', () => {
+    service.ready = true
+  })
 
-	const middleware = function session(
-		req: IncomingMessage,
-		res: ServerResponse,
-		next: Next,
-	): void {
-		if (typeof next === "function" && typeof res === "object" && res !== null) {
-			serveConnect(service, req, res, next);
-			return;
-		}
-		throw new SessionError(
-			"ERR_SESSION_HOST",
-			"session middleware was not called as (req, res, next); mount it with app.use(session({ … }))",
-		);
-	};
-	const { events } = service;
-	return Object.assign(middleware, {
-		on(event: string, listener: Listener) {
-			events.on(event, listener);
-			return this;
-		},
-		once(event: string, listener: Listener) {
-			events.once(event, listener);
-			return this;
-		},
-		off(event: string, listener: Listener) {
-			events.off(event, listener);
-			return this;
-		},
-	}) as SessionMiddleware;
+  const middleware = function session(req: IncomingMessage, res: ServerResponse, next: Next): void {
+    if (typeof next === 'function' && typeof res === 'object' && res !== null) {
+      serveConnect(service, req, res, next)
+      return
+    }
+    throw new SessionError(
+      'ERR_SESSION_HOST',
+      'session middleware was not called as (req, res, next); mount it with app.use(session({ … }))',
+    )
+  }
+  const { events } = service
+  return Object.assign(middleware, {
+    on(event: string, listener: Listener) {
+      events.on(event, listener)
+      return this
+    },
+    once(event: string, listener: Listener) {
+      events.once(event, listener)
+      return this
+    },
+    off(event: string, listener: Listener) {
+      events.off(event, listener)
+      return this
+    },
+  }) as SessionMiddleware
 }
 
 /**
  * How records of this store become sessions, where that is not our own way. A store that extends the base class of
  * another express-session gets our method, unless its own class has one.
  */
-function createSessionOf(
-	store: ForeignStore,
-	port: StorePort,
-): Service["createSession"] {
-	const target = store as Partial<Store> & {
-		createSession?: (req: SessionRequest, data: never) => unknown;
-	};
-	if (
-		typeof target.createSession !== "function" ||
-		target.createSession === Store.prototype.createSession
-	)
-		return undefined;
-	let holder: object | null = target;
-	while (holder && !Object.hasOwn(holder, "createSession"))
-		holder = Object.getPrototypeOf(holder);
-	const isBase =
-		holder &&
-		Object.hasOwn(holder, "regenerate") &&
-		Object.hasOwn(holder, "load");
-	if (isBase && holder !== target && Object.isExtensible(target)) {
-		const own = (req: SessionRequest, data: object): unknown =>
-			openSession(req, port, new Snapshot(data as Stored));
-		OURS.add(own);
-		target.createSession = own as never;
-	}
-	if (OURS.has(target.createSession)) return undefined;
-	return (req, record) => target.createSession?.(req, record as never);
+function createSessionOf(store: ForeignStore, port: StorePort): Service['createSession'] {
+  const target = store as Partial<Store> & {
+    createSession?: (req: SessionRequest, data: never) => unknown
+  }
+  if (typeof target.createSession !== 'function' || target.createSession === Store.prototype.createSession)
+    return undefined
+  let holder: object | null = target
+  while (holder && !Object.hasOwn(holder, 'createSession')) holder = Object.getPrototypeOf(holder)
+  const isBase = holder && Object.hasOwn(holder, 'regenerate') && Object.hasOwn(holder, 'load')
+  if (isBase && holder !== target && Object.isExtensible(target)) {
+    const own = (req: SessionRequest, data: object): unknown => openSession(req, port, new Snapshot(data as Stored))
+    OURS.add(own)
+    target.createSession = own as never
+  }
+  if (OURS.has(target.createSession)) return undefined
+  return (req, record) => target.createSession?.(req, record as never)
 }
 
-const OURS = new WeakSet<object>();
+const OURS = new WeakSet<object>()

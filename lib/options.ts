@@ -1,167 +1,126 @@
 // The options: what they mean, their defaults, and what is said about doubtful ones. The only place with a default.
 
-import type { CookieOptions } from "./cookie.ts";
-import { deprecate, warn } from "./diagnostics.ts";
-import { optionError } from "./errors.ts";
-import { generateId, type Secret } from "./signature.ts";
-import type { PromiseStore, Store } from "./store.ts";
+import type { CookieOptions } from './cookie.ts'
+import { deprecate, warn } from './diagnostics.ts'
+import { optionError } from './errors.ts'
+import { generateId, type Secret } from './signature.ts'
+import type { PromiseStore, Store } from './store.ts'
 
 // The request as the host gives it: an express-session app types it as its framework's.
 // biome-ignore lint/suspicious/noExplicitAny: see above
-type HostRequest = any;
+type HostRequest = any
 
 /** Options of `session()`, as in express-session 1.19. */
 export interface SessionOptions {
-	/**
-	 * Signs the cookie: a string, anything else `crypto.createHmac` takes as a key, or a list of them. The first signs,
-	 * all verify, so a new secret goes to the front. Without it `req.secret` of cookie-parser is used, which is deprecated.
-	 */
-	secret?: Secret | Secret[] | undefined;
-	/** Name of the cookie. Default `'connect.sid'`. */
-	name?: string | undefined;
-	/** The old name of `name`. */
-	key?: string | undefined;
-	/** Attributes of the cookie, or a function of the request that gives them. Default `{ path: '/', httpOnly: true, secure: false, maxAge: null }`. */
-	cookie?: CookieOptions | ((req: HostRequest) => CookieOptions) | undefined;
-	/** Makes a new session's id; must be unique and hard to guess. Default: 192 random bits, base64url. */
-	genid?: ((req: HostRequest) => string) | undefined;
-	/** Trust `X-Forwarded-Proto`: `true` yes, `false` no, undefined: as Express's `trust proxy` says (`req.secure`). */
-	proxy?: boolean | undefined;
-	/** Write sessions back that did not change. Default `true`, deprecated as a default; `false` is what you want. */
-	resave?: boolean | undefined;
-	/** Send the cookie, with a fresh expiry, on every response. Default `false`. */
-	rolling?: boolean | undefined;
-	/** Store sessions that nothing was put into. Default `true`, deprecated as a default; `false` is what you want. */
-	saveUninitialized?: boolean | undefined;
-	/** Where sessions are kept. Default: a new `MemoryStore`. */
-	store?: Store | PromiseStore | undefined;
-	/** What `req.session = null` does to the stored session. Default `'keep'`. */
-	unset?: "destroy" | "keep" | undefined;
+  /**
+   * Signs the cookie: a string, anything else `crypto.createHmac` takes as a key, or a list of them. The first signs,
+   * all verify, so a new secret goes to the front. Without it `req.secret` of cookie-parser is used, which is deprecated.
+   */
+  secret?: Secret | Secret[] | undefined
+  /** Name of the cookie. Default `'connect.sid'`. */
+  name?: string | undefined
+  /** The old name of `name`. */
+  key?: string | undefined
+  /** Attributes of the cookie, or a function of the request that gives them. Default `{ path: '/', httpOnly: true, secure: false, maxAge: null }`. */
+  cookie?: CookieOptions | ((req: HostRequest) => CookieOptions) | undefined
+  /** Makes a new session's id; must be unique and hard to guess. Default: 192 random bits, base64url. */
+  genid?: ((req: HostRequest) => string) | undefined
+  /** Trust `X-Forwarded-Proto`: `true` yes, `false` no, undefined: as Express's `trust proxy` says (`req.secure`). */
+  proxy?: boolean | undefined
+  /** Write sessions back that did not change. Default `true`, deprecated as a default; `false` is what you want. */
+  resave?: boolean | undefined
+  /** Send the cookie, with a fresh expiry, on every response. Default `false`. */
+  rolling?: boolean | undefined
+  /** Store sessions that nothing was put into. Default `true`, deprecated as a default; `false` is what you want. */
+  saveUninitialized?: boolean | undefined
+  /** Where sessions are kept. Default: a new `MemoryStore`. */
+  store?: Store | PromiseStore | undefined
+  /** What `req.session = null` does to the stored session. Default `'keep'`. */
+  unset?: 'destroy' | 'keep' | undefined
 }
 
 /** The options as the package works with them. */
 export interface Settings {
-	readonly name: string;
-	readonly secrets: readonly Secret[] | undefined;
-	readonly cookie:
-		| CookieOptions
-		| ((req: HostRequest) => CookieOptions | undefined);
-	readonly generateId: (req: HostRequest) => unknown;
-	readonly proxy: boolean | undefined;
-	readonly resave: boolean;
-	readonly rolling: boolean;
-	readonly saveUninitialized: boolean;
-	readonly unsetDestroys: boolean;
+  readonly name: string
+  readonly secrets: readonly Secret[] | undefined
+  readonly cookie: CookieOptions | ((req: HostRequest) => CookieOptions | undefined)
+  readonly generateId: (req: HostRequest) => unknown
+  readonly proxy: boolean | undefined
+  readonly resave: boolean
+  readonly rolling: boolean
+  readonly saveUninitialized: boolean
+  readonly unsetDestroys: boolean
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
 export function readOptions(options: SessionOptions): Settings {
-	const generate = options.genid || generateId;
-	if (typeof generate !== "function")
-		throw optionError("genid option must be a function");
+  const generate = options.genid || generateId
+  if (typeof generate !== 'function') throw optionError('genid option must be a function')
 
-	let { resave, saveUninitialized } = options;
-	if (resave === undefined) {
-		deprecate("undefined resave option; provide resave option");
-		resave = true;
-	}
-	if (saveUninitialized === undefined) {
-		deprecate(
-			"undefined saveUninitialized option; provide saveUninitialized option",
-		);
-		saveUninitialized = true;
-	}
-	if (
-		options.unset &&
-		options.unset !== "destroy" &&
-		options.unset !== "keep"
-	) {
-		throw optionError('unset option must be "destroy" or "keep"');
-	}
-	const { secret } = options;
-	if (Array.isArray(secret) && secret.length === 0) {
-		throw optionError("secret option array must contain one or more strings");
-	}
-	if (!secret) deprecate("req.secret; provide secret option");
+  let { resave, saveUninitialized } = options
+  if (resave === undefined) {
+    deprecate('undefined resave option; provide resave option')
+    resave = true
+  }
+  if (saveUninitialized === undefined) {
+    deprecate('undefined saveUninitialized option; provide saveUninitialized option')
+    saveUninitialized = true
+  }
+  if (options.unset && options.unset !== 'destroy' && options.unset !== 'keep') {
+    throw optionError('unset option must be "destroy" or "keep"')
+  }
+  const { secret } = options
+  if (Array.isArray(secret) && secret.length === 0) {
+    throw optionError('secret option array must contain one or more strings')
+  }
+  if (!secret) deprecate('req.secret; provide secret option')
 
-	const settings: Settings = {
-		name: options.name || options.key || "connect.sid",
-		secrets: secret ? (Array.isArray(secret) ? secret : [secret]) : undefined,
-		cookie: options.cookie || {},
-		generateId: generate,
-		proxy: options.proxy,
-		resave: Boolean(resave),
-		rolling: Boolean(options.rolling),
-		saveUninitialized: Boolean(saveUninitialized),
-		unsetDestroys: options.unset === "destroy",
-	};
-	lint(options, settings);
-	return settings;
+  const settings: Settings = {
+    name: options.name || options.key || 'connect.sid',
+    secrets: secret ? (Array.isArray(secret) ? secret : [secret]) : undefined,
+    cookie: options.cookie || {},
+    generateId: generate,
+    proxy: options.proxy,
+    resave: Boolean(resave),
+    rolling: Boolean(options.rolling),
+    saveUninitialized: Boolean(saveUninitialized),
+    unsetDestroys: options.unset === 'destroy',
+  }
+  lint(options, settings)
+  return settings
 }
 
 /** Warns of what express-session accepts and what will not do what was meant. */
-function lint(
-	options: SessionOptions,
-	{ name, cookie, secrets }: Settings,
-): void {
-	for (const flag of [
-		"resave",
-		"rolling",
-		"saveUninitialized",
-		"proxy",
-	] as const) {
-		if (typeof options[flag] === "string")
-			warn(
-				`${flag} option is the string "${options[flag]}", which counts as true; use a boolean`,
-			);
-	}
-	if (process.env.NODE_ENV === "production") {
-		for (const secret of secrets ?? []) {
-			if (typeof secret === "string" && Buffer.byteLength(secret) < 32) {
-				warn(
-					'secret option is shorter than 32 bytes; use a random one, such as crypto.randomBytes(32).toString("hex")',
-				);
-			}
-		}
-	}
-	if (typeof cookie === "function") return;
+function lint(options: SessionOptions, { name, cookie, secrets }: Settings): void {
+  for (const flag of ['resave', 'rolling', 'saveUninitialized', 'proxy'] as const) {
+    if (typeof options[flag] === 'string')
+      warn(`${flag} option is the string "${options[flag]}", which counts as true; use a boolean`)
+  }
+  if (process.env.NODE_ENV === 'production') {
+    for (const secret of secrets ?? []) {
+      if (typeof secret === 'string' && Buffer.byteLength(secret) < 32) {
+        warn('secret option is shorter than 32 bytes; use a random one, such as crypto.randomBytes(32).toString("hex")')
+      }
+    }
+  }
+  if (typeof cookie === 'function') return
 
-	for (const flag of ["secure", "httpOnly", "partitioned"] as const) {
-		const value = cookie[flag];
-		if (typeof value === "string" && value !== "auto")
-			warn(
-				`cookie.${flag} is the string "${value}", which counts as true; use a boolean`,
-			);
-	}
-	if (
-		typeof cookie.maxAge === "number" &&
-		cookie.maxAge > 0 &&
-		cookie.maxAge < 10_000
-	) {
-		warn(
-			`cookie.maxAge is ${cookie.maxAge} milliseconds; were seconds meant? Multiply by 1000`,
-		);
-	}
-	if (
-		name.startsWith("__Host-") &&
-		(!cookie.secure || cookie.domain || (cookie.path ?? "/") !== "/")
-	) {
-		warn(
-			`browsers refuse the cookie "${name}": the prefix __Host- needs secure: true, path: "/" and no domain`,
-		);
-	} else if (name.startsWith("__Secure-") && !cookie.secure) {
-		warn(
-			`browsers refuse the cookie "${name}": the prefix __Secure- needs secure: true`,
-		);
-	}
-	if (!cookie.secure) {
-		if (String(cookie.sameSite).toLowerCase() === "none")
-			warn(
-				'browsers refuse a cookie with sameSite "none" that is not secure; add secure: true',
-			);
-		if (cookie.partitioned)
-			warn(
-				"browsers refuse a partitioned cookie that is not secure; add secure: true",
-			);
-	}
+  for (const flag of ['secure', 'httpOnly', 'partitioned'] as const) {
+    const value = cookie[flag]
+    if (typeof value === 'string' && value !== 'auto')
+      warn(`cookie.${flag} is the string "${value}", which counts as true; use a boolean`)
+  }
+  if (typeof cookie.maxAge === 'number' && cookie.maxAge > 0 && cookie.maxAge < 10_000) {
+    warn(`cookie.maxAge is ${cookie.maxAge} milliseconds; were seconds meant? Multiply by 1000`)
+  }
+  if (name.startsWith('__Host-') && (!cookie.secure || cookie.domain || (cookie.path ?? '/') !== '/')) {
+    warn(`browsers refuse the cookie "${name}": the prefix __Host- needs secure: true, path: "/" and no domain`)
+  } else if (name.startsWith('__Secure-') && !cookie.secure) {
+    warn(`browsers refuse the cookie "${name}": the prefix __Secure- needs secure: true`)
+  }
+  if (!cookie.secure) {
+    if (String(cookie.sameSite).toLowerCase() === 'none')
+      warn('browsers refuse a cookie with sameSite "none" that is not secure; add secure: true')
+    if (cookie.partitioned) warn('browsers refuse a partitioned cookie that is not secure; add secure: true')
+  }
 }

@@ -1,21 +1,21 @@
 // The one door to a store. Behind it every dialect looks alike: values or promises of them, a missing
 // session is undefined, an error is a thrown error. No driver code.
 
-import { expiryOf } from "./cookie.ts";
-import { debug } from "./diagnostics.ts";
-import { isPromise, type Maybe } from "./maybe.ts";
-import type { Outgoing, Stored } from "./snapshot.ts";
+import { expiryOf } from './cookie.ts'
+import { debug } from './diagnostics.ts'
+import { isPromise, type Maybe } from './maybe.ts'
+import type { Outgoing, Stored } from './snapshot.ts'
 
 /** What the request's life asks of a store. */
 export interface StorePort {
-	/** Whether the store can extend a session without writing its data. Decided at set-up, as in express-session. */
-	readonly touches: boolean;
-	/** Whether the store may change the live session that it is given to write. */
-	readonly mutates: boolean;
-	read(sid: string): Maybe<Stored | undefined>;
-	write(sid: string, session: Outgoing): Maybe<void>;
-	touch(sid: string, session: Outgoing): Maybe<void>;
-	remove(sid: string): Maybe<void>;
+  /** Whether the store can extend a session without writing its data. Decided at set-up, as in express-session. */
+  readonly touches: boolean
+  /** Whether the store may change the live session that it is given to write. */
+  readonly mutates: boolean
+  read(sid: string): Maybe<Stored | undefined>
+  write(sid: string, session: Outgoing): Maybe<void>
+  touch(sid: string, session: Outgoing): Maybe<void>
+  remove(sid: string): Maybe<void>
 }
 
 /**
@@ -23,247 +23,212 @@ export interface StorePort {
  * `expires` is in ms since the epoch, undefined where the session's cookie sets no date.
  */
 export interface Driver {
-	/** The record, unless there is none or it has expired. */
-	read(sid: string): Maybe<Stored | undefined>;
-	/** Creates the record, or replaces it whatever it is. */
-	write(
-		sid: string,
-		session: Outgoing,
-		expires: number | undefined,
-	): Maybe<void>;
-	/**
-	 * Replaces the record of a session that exists, as one step that no other writer can come into, on any process that
-	 * shares the store. `make` says what to write where the store holds `current`; it is tried with `from` first, the
-	 * record as `read` or the last `update` gave it, which costs no extra round trip while nobody interferes.
-	 * Answers with the record that the store holds now, or undefined when the session is gone: then nothing is written.
-	 */
-	update(
-		sid: string,
-		from: Stored,
-		make: (current: Stored) => Outgoing,
-	): Maybe<Stored | undefined>;
-	/** Extends an existing session to its cookie's expiry; nothing happens to one that is gone. */
-	touch(
-		sid: string,
-		session: Outgoing,
-		expires: number | undefined,
-	): Maybe<void>;
-	remove(sid: string): Maybe<void>;
+  /** The record, unless there is none or it has expired. */
+  read(sid: string): Maybe<Stored | undefined>
+  /** Creates the record, or replaces it whatever it is. */
+  write(sid: string, session: Outgoing, expires: number | undefined): Maybe<void>
+  /**
+   * Replaces the record of a session that exists, as one step that no other writer can come into, on any process that
+   * shares the store. `make` says what to write where the store holds `current`; it is tried with `from` first, the
+   * record as `read` or the last `update` gave it, which costs no extra round trip while nobody interferes.
+   * Answers with the record that the store holds now, or undefined when the session is gone: then nothing is written.
+   */
+  update(sid: string, from: Stored, make: (current: Stored) => Outgoing): Maybe<Stored | undefined>
+  /** Extends an existing session to its cookie's expiry; nothing happens to one that is gone. */
+  touch(sid: string, session: Outgoing, expires: number | undefined): Maybe<void>
+  remove(sid: string): Maybe<void>
 }
 
 /** A store of this package gives its driver under this name, as long as nobody has replaced its public methods. */
-export const DRIVER: unique symbol = Symbol.for("unisession.driver") as never;
+export const DRIVER: unique symbol = Symbol.for('unisession.driver') as never
 
-type Callback = (error?: unknown, value?: unknown) => void;
+type Callback = (error?: unknown, value?: unknown) => void
 
 /** A store as it may come: express-session's callbacks, promises, or both. */
 export interface ForeignStore {
-	get(sid: string, callback?: Callback): unknown;
-	set(sid: string, session: object, third?: Callback | number): unknown;
-	destroy(sid: string, callback?: Callback): unknown;
-	touch?(
-		sid: string,
-		second: object | number | undefined,
-		callback?: Callback,
-	): unknown;
-	on?(event: string, listener: () => void): unknown;
-	[DRIVER]?(): Driver | undefined;
+  get(sid: string, callback?: Callback): unknown
+  set(sid: string, session: object, third?: Callback | number): unknown
+  destroy(sid: string, callback?: Callback): unknown
+  touch?(sid: string, second: object | number | undefined, callback?: Callback): unknown
+  on?(event: string, listener: () => void): unknown
+  [DRIVER]?(): Driver | undefined
 }
 
 /** Unit of the times that a promise-style store is given: as its host's documentation says. */
-export type TtlUnit = "ms" | "s";
+export type TtlUnit = 'ms' | 's'
 
 /** How a store answers. `either`: nobody can tell from outside, so the first answer counts. */
-type Dialect = "callback" | "promise" | "either";
+type Dialect = 'callback' | 'promise' | 'either'
 
 /** A store extending a base of express-session's shape is asked with callbacks unless it plainly has none. */
 function dialectOf(store: ForeignStore): Dialect {
-	const { get } = store;
-	if (get.length >= 2 || declaresSecond(get)) return "callback";
-	const hasBase =
-		typeof (store as { createSession?: unknown }).createSession === "function";
-	return get.length === 1 && !hasBase ? "promise" : "either";
+  const { get } = store
+  if (get.length >= 2 || declaresSecond(get)) return 'callback'
+  const hasBase = typeof (store as { createSession?: unknown }).createSession === 'function'
+  return get.length === 1 && !hasBase ? 'promise' : 'either'
 }
 
 /** A second parameter with a default does not count in `length`: look at the declaration. */
 function declaresSecond(method: (...args: never[]) => unknown): boolean {
-	return /^(?:async\s+)?(?:function\s*)?[\w$]*\s*\(\s*[\w$]+\s*,/.test(
-		Function.prototype.toString.call(method),
-	);
+  return /^(?:async\s+)?(?:function\s*)?[\w$]*\s*\(\s*[\w$]+\s*,/.test(Function.prototype.toString.call(method))
 }
 
 /**
  * Calls a store method that answers by callback. The first answer counts; a second is noted and dropped.
  * A store that answers before it returns is served synchronously.
  */
-function byCallback(
-	call: (callback: Callback) => unknown,
-	dialect: Dialect,
-): Maybe<unknown> {
-	let answered = false;
-	let failure: { error: unknown } | undefined;
-	let value: unknown;
-	let wake: (() => void) | undefined;
+function byCallback(call: (callback: Callback) => unknown, dialect: Dialect): Maybe<unknown> {
+  let answered = false
+  let failure: { error: unknown } | undefined
+  let value: unknown
+  let wake: (() => void) | undefined
 
-	const answer: Callback = (error, result) => {
-		if (answered) {
-			debug("store answered twice; the second answer is ignored");
-			return;
-		}
-		answered = true;
-		if (error) failure = { error };
-		else value = result;
-		wake?.();
-	};
+  const answer: Callback = (error, result) => {
+    if (answered) {
+      debug('store answered twice; the second answer is ignored')
+      return
+    }
+    answered = true
+    if (error) failure = { error }
+    else value = result
+    wake?.()
+  }
 
-	const returned = call(answer);
-	if (isPromise(returned)) {
-		returned.then(
-			(result) => {
-				if (dialect === "either") answer(null, result);
-			},
-			(error) => answer(error ?? new Error("store rejected without a reason")),
-		);
-	}
+  const returned = call(answer)
+  if (isPromise(returned)) {
+    returned.then(
+      (result) => {
+        if (dialect === 'either') answer(null, result)
+      },
+      (error) => answer(error ?? new Error('store rejected without a reason')),
+    )
+  }
 
-	if (answered) {
-		if (failure) throw failure.error;
-		return value;
-	}
-	return new Promise((resolve, reject) => {
-		wake = () => (failure ? reject(failure.error) : resolve(value));
-	});
+  if (answered) {
+    if (failure) throw failure.error
+    return value
+  }
+  return new Promise((resolve, reject) => {
+    wake = () => (failure ? reject(failure.error) : resolve(value))
+  })
 }
 
 function isMissing(error: unknown): boolean {
-	return (error as { code?: unknown } | null)?.code === "ENOENT";
+  return (error as { code?: unknown } | null)?.code === 'ENOENT'
 }
 
 /** Milliseconds that a session has left when it is handed to a store. */
 function remaining(session: Outgoing): number | undefined {
-	const expires = expiryOf(session.cookie);
-	return expires === undefined ? undefined : Math.max(0, expires - Date.now());
+  const expires = expiryOf(session.cookie)
+  return expires === undefined ? undefined : Math.max(0, expires - Date.now())
 }
 
 /** Any store that is not ours. Always called as `store.method(…)`: it may have private fields, or be patched later. */
 class ForeignPort implements StorePort {
-	readonly touches: boolean;
-	readonly mutates = true;
-	readonly #store: ForeignStore;
-	readonly #dialect: Dialect;
-	readonly #unit: TtlUnit;
+  readonly touches: boolean
+  readonly mutates = true
+  readonly #store: ForeignStore
+  readonly #dialect: Dialect
+  readonly #unit: TtlUnit
 
-	constructor(store: ForeignStore, unit: TtlUnit) {
-		this.#store = store;
-		this.#unit = unit;
-		this.#dialect = dialectOf(store);
-		this.touches = typeof store.touch === "function";
-	}
+  constructor(store: ForeignStore, unit: TtlUnit) {
+    this.#store = store
+    this.#unit = unit
+    this.#dialect = dialectOf(store)
+    this.touches = typeof store.touch === 'function'
+  }
 
-	read(sid: string): Maybe<Stored | undefined> {
-		try {
-			const found = this.#ask((callback) => this.#store.get(sid, callback));
-			return isPromise(found)
-				? found.then(asStored, missingOrThrow)
-				: asStored(found);
-		} catch (error) {
-			return missingOrThrow(error);
-		}
-	}
+  read(sid: string): Maybe<Stored | undefined> {
+    try {
+      const found = this.#ask((callback) => this.#store.get(sid, callback))
+      return isPromise(found) ? found.then(asStored, missingOrThrow) : asStored(found)
+    } catch (error) {
+      return missingOrThrow(error)
+    }
+  }
 
-	write(sid: string, session: Outgoing): Maybe<void> {
-		return this.#ask((callback) => {
-			const third = this.#dialect === "promise" ? this.#ttl(session) : callback;
-			return this.#store.set(sid, session.session, third);
-		}) as Maybe<void>;
-	}
+  write(sid: string, session: Outgoing): Maybe<void> {
+    return this.#ask((callback) => {
+      const third = this.#dialect === 'promise' ? this.#ttl(session) : callback
+      return this.#store.set(sid, session.session, third)
+    }) as Maybe<void>
+  }
 
-	touch(sid: string, session: Outgoing): Maybe<void> {
-		return this.#ask((callback) =>
-			this.#dialect === "promise" && this.#unit === "s"
-				? this.#store.touch?.(sid, this.#ttl(session))
-				: this.#store.touch?.(sid, session.session, callback),
-		) as Maybe<void>;
-	}
+  touch(sid: string, session: Outgoing): Maybe<void> {
+    return this.#ask((callback) =>
+      this.#dialect === 'promise' && this.#unit === 's'
+        ? this.#store.touch?.(sid, this.#ttl(session))
+        : this.#store.touch?.(sid, session.session, callback),
+    ) as Maybe<void>
+  }
 
-	remove(sid: string): Maybe<void> {
-		return this.#ask((callback) =>
-			this.#store.destroy(sid, callback),
-		) as Maybe<void>;
-	}
+  remove(sid: string): Maybe<void> {
+    return this.#ask((callback) => this.#store.destroy(sid, callback)) as Maybe<void>
+  }
 
-	#ask(call: (callback?: Callback) => unknown): Maybe<unknown> {
-		return this.#dialect === "promise"
-			? (call() as Maybe<unknown>)
-			: byCallback(call, this.#dialect);
-	}
+  #ask(call: (callback?: Callback) => unknown): Maybe<unknown> {
+    return this.#dialect === 'promise' ? (call() as Maybe<unknown>) : byCallback(call, this.#dialect)
+  }
 
-	#ttl(session: Outgoing): number | undefined {
-		const ms = remaining(session);
-		return ms === undefined || this.#unit === "ms" ? ms : Math.ceil(ms / 1000);
-	}
+  #ttl(session: Outgoing): number | undefined {
+    const ms = remaining(session)
+    return ms === undefined || this.#unit === 'ms' ? ms : Math.ceil(ms / 1000)
+  }
 }
 
 function asStored(found: unknown): Stored | undefined {
-	return (found || undefined) as Stored | undefined;
+  return (found || undefined) as Stored | undefined
 }
 
 function missingOrThrow(error: unknown): undefined {
-	if (isMissing(error)) return undefined;
-	throw error;
+  if (isMissing(error)) return undefined
+  throw error
 }
 
 /** A bundled store: straight to its driver, unless somebody has replaced a method of the store. */
 class DriverPort implements StorePort {
-	readonly touches = true;
-	readonly #store: ForeignStore;
-	readonly #patched: ForeignPort;
+  readonly touches = true
+  readonly #store: ForeignStore
+  readonly #patched: ForeignPort
 
-	constructor(store: ForeignStore, unit: TtlUnit) {
-		this.#store = store;
-		this.#patched = new ForeignPort(store, unit);
-	}
+  constructor(store: ForeignStore, unit: TtlUnit) {
+    this.#store = store
+    this.#patched = new ForeignPort(store, unit)
+  }
 
-	get mutates(): boolean {
-		return this.#store[DRIVER]?.() === undefined;
-	}
+  get mutates(): boolean {
+    return this.#store[DRIVER]?.() === undefined
+  }
 
-	read(sid: string): Maybe<Stored | undefined> {
-		const driver = this.#store[DRIVER]?.();
-		return driver ? driver.read(sid) : this.#patched.read(sid);
-	}
+  read(sid: string): Maybe<Stored | undefined> {
+    const driver = this.#store[DRIVER]?.()
+    return driver ? driver.read(sid) : this.#patched.read(sid)
+  }
 
-	write(sid: string, session: Outgoing): Maybe<void> {
-		const driver = this.#store[DRIVER]?.();
-		return driver
-			? driver.write(sid, session, expiryOf(session.cookie))
-			: this.#patched.write(sid, session);
-	}
+  write(sid: string, session: Outgoing): Maybe<void> {
+    const driver = this.#store[DRIVER]?.()
+    return driver ? driver.write(sid, session, expiryOf(session.cookie)) : this.#patched.write(sid, session)
+  }
 
-	touch(sid: string, session: Outgoing): Maybe<void> {
-		const driver = this.#store[DRIVER]?.();
-		return driver
-			? driver.touch(sid, session, expiryOf(session.cookie))
-			: this.#patched.touch(sid, session);
-	}
+  touch(sid: string, session: Outgoing): Maybe<void> {
+    const driver = this.#store[DRIVER]?.()
+    return driver ? driver.touch(sid, session, expiryOf(session.cookie)) : this.#patched.touch(sid, session)
+  }
 
-	remove(sid: string): Maybe<void> {
-		const driver = this.#store[DRIVER]?.();
-		return driver ? driver.remove(sid) : this.#patched.remove(sid);
-	}
+  remove(sid: string): Maybe<void> {
+    const driver = this.#store[DRIVER]?.()
+    return driver ? driver.remove(sid) : this.#patched.remove(sid)
+  }
 }
 
-const ports = new WeakMap<object, StorePort>();
+const ports = new WeakMap<object, StorePort>()
 
 /** The port of a store; one for each, so that everything known of a store is known to all who use it. */
-export function portOf(store: ForeignStore, unit: TtlUnit = "ms"): StorePort {
-	let port = ports.get(store);
-	if (!port) {
-		port =
-			typeof store[DRIVER] === "function"
-				? new DriverPort(store, unit)
-				: new ForeignPort(store, unit);
-		ports.set(store, port);
-	}
-	return port;
+export function portOf(store: ForeignStore, unit: TtlUnit = 'ms'): StorePort {
+  let port = ports.get(store)
+  if (!port) {
+    port = typeof store[DRIVER] === 'function' ? new DriverPort(store, unit) : new ForeignPort(store, unit)
+    ports.set(store, port)
+  }
+  return port
 }

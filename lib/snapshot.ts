@@ -1,135 +1,119 @@
 // A session as JSON: what a store held when it was read, and what a request made of it.
 // Pure; knows no store and no host.
 
-import type { Cookie, CookieData } from "./cookie.ts";
-import { SessionError } from "./errors.ts";
+import type { Cookie, CookieData } from './cookie.ts'
+import { SessionError } from './errors.ts'
 
 /** A record as a store hands it over: its JSON, or the object made of it. */
-export type Stored = string | StoredObject;
-export type StoredObject = Record<string, unknown> & { cookie: CookieData };
+export type Stored = string | StoredObject
+export type StoredObject = Record<string, unknown> & { cookie: CookieData }
 
-const HEAD = '{"cookie":';
+const HEAD = '{"cookie":'
 
 /** A session's data (everything but its cookie) as JSON. @throws SessionError when it has a cycle or a BigInt. */
 export function serializeData(session: object): string {
-	const { cookie: _, ...data } = session as Record<string, unknown>;
-	try {
-		return JSON.stringify(data);
-	} catch (cause) {
-		const reason = cause instanceof Error ? cause.message : String(cause);
-		throw new SessionError(
-			"ERR_SESSION_SERIALIZE",
-			`session cannot be saved as JSON: ${reason}`,
-			{ cause },
-		);
-	}
+  const { cookie: _, ...data } = session as Record<string, unknown>
+  try {
+    return JSON.stringify(data)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new SessionError('ERR_SESSION_SERIALIZE', `session cannot be saved as JSON: ${reason}`, { cause })
+  }
 }
 
 /** The record's JSON from its two parts, the cookie always first, so that it can be read alone. */
 export function joinRecord(cookie: string, data: string): string {
-	return data === "{}"
-		? `${HEAD}${cookie}}`
-		: `${HEAD}${cookie},${data.slice(1)}`;
+  return data === '{}' ? `${HEAD}${cookie}}` : `${HEAD}${cookie},${data.slice(1)}`
 }
 
 /** The two parts of a record whose cookie comes first, without parsing its data; undefined for any other JSON. */
-export function splitRecord(
-	json: string,
-): { cookie: CookieData; data: string } | undefined {
-	if (!json.startsWith(`${HEAD}{`)) return undefined;
-	// A `}` inside a string of the cookie ends a slice that does not parse: look for the next, a few times.
-	let end = json.indexOf("}", HEAD.length);
-	for (
-		let tries = 0;
-		end !== -1 && tries < 4;
-		tries++, end = json.indexOf("}", end + 1)
-	) {
-		const after = json[end + 1];
-		if (after !== "," && after !== "}") continue;
-		try {
-			const cookie = JSON.parse(json.slice(HEAD.length, end + 1)) as CookieData;
-			return { cookie, data: after === "," ? `{${json.slice(end + 2)}` : "{}" };
-		} catch {}
-	}
-	return undefined;
+export function splitRecord(json: string): { cookie: CookieData; data: string } | undefined {
+  if (!json.startsWith(`${HEAD}{`)) return undefined
+  // A `}` inside a string of the cookie ends a slice that does not parse: look for the next, a few times.
+  let end = json.indexOf('}', HEAD.length)
+  for (let tries = 0; end !== -1 && tries < 4; tries++, end = json.indexOf('}', end + 1)) {
+    const after = json[end + 1]
+    if (after !== ',' && after !== '}') continue
+    try {
+      const cookie = JSON.parse(json.slice(HEAD.length, end + 1)) as CookieData
+      return { cookie, data: after === ',' ? `{${json.slice(end + 2)}` : '{}' }
+    } catch {}
+  }
+  return undefined
 }
 
 /** What a store held when the session was read. Its data is parsed only when somebody looks at it. */
 export class Snapshot {
-	readonly #object: StoredObject | undefined;
-	readonly #parts: { cookie: CookieData; data: string } | undefined;
-	#data: string | undefined;
+  readonly #object: StoredObject | undefined
+  readonly #parts: { cookie: CookieData; data: string } | undefined
+  #data: string | undefined
 
-	/** @throws what reading its cookie throws, for a record that cannot be a session: express-session's TypeError. */
-	constructor(stored: Stored) {
-		if (typeof stored === "string") this.#parts = splitRecord(stored);
-		if (!this.#parts) {
-			this.#object =
-				typeof stored === "string"
-					? (JSON.parse(stored) as StoredObject)
-					: stored;
-			void this.#object.cookie.expires;
-		}
-	}
+  /** @throws what reading its cookie throws, for a record that cannot be a session: express-session's TypeError. */
+  constructor(stored: Stored) {
+    if (typeof stored === 'string') this.#parts = splitRecord(stored)
+    if (!this.#parts) {
+      this.#object = typeof stored === 'string' ? (JSON.parse(stored) as StoredObject) : stored
+      void this.#object.cookie.expires
+    }
+  }
 
-	/** The cookie as it was stored. */
-	get cookie(): CookieData {
-		return (this.#parts ?? (this.#object as StoredObject)).cookie;
-	}
+  /** The cookie as it was stored. */
+  get cookie(): CookieData {
+    return (this.#parts ?? (this.#object as StoredObject)).cookie
+  }
 
-	/** The data as JSON. Of a store that hands over objects: read it before anybody can change the object. */
-	get data(): string {
-		this.#data ??=
-			this.#parts?.data ?? serializeData(this.#object as StoredObject);
-		return this.#data;
-	}
+  /** The data as JSON. Of a store that hands over objects: read it before anybody can change the object. */
+  get data(): string {
+    this.#data ??= this.#parts?.data ?? serializeData(this.#object as StoredObject)
+    return this.#data
+  }
 
-	/** The record as an object of the caller's own. @throws SyntaxError when its data is not JSON. */
-	open(): StoredObject {
-		if (this.#parts)
-			return {
-				cookie: this.#parts.cookie,
-				...(JSON.parse(this.#parts.data) as object),
-			};
-		return this.#object as StoredObject;
-	}
+  /** The record as an object of the caller's own. @throws SyntaxError when its data is not JSON. */
+  open(): StoredObject {
+    if (this.#parts)
+      return {
+        cookie: this.#parts.cookie,
+        ...(JSON.parse(this.#parts.data) as object),
+      }
+    return this.#object as StoredObject
+  }
 }
 
 /** Whether two serialisations are the same data; another writer may have spaced or escaped it otherwise. */
 export function sameData(a: string, b: string): boolean {
-	if (a === b) return true;
-	try {
-		return JSON.stringify(JSON.parse(a)) === b;
-	} catch {
-		return false;
-	}
+  if (a === b) return true
+  try {
+    return JSON.stringify(JSON.parse(a)) === b
+  } catch {
+    return false
+  }
 }
 
 /** A session on its way to a store: each part is made only for the store that wants it. */
 export class Outgoing {
-	readonly cookie: Cookie;
-	readonly #session: () => object;
-	#data: string | undefined;
+  readonly cookie: Cookie
+  readonly #session: () => object
+  #data: string | undefined
 
-	constructor(cookie: Cookie, session: () => object, data?: string) {
-		this.cookie = cookie;
-		this.#session = session;
-		this.#data = data;
-	}
+  constructor(cookie: Cookie, session: () => object, data?: string) {
+    this.cookie = cookie
+    this.#session = session
+    this.#data = data
+  }
 
-	/** The live session, for stores that serialise it themselves. */
-	get session(): object {
-		return this.#session();
-	}
+  /** The live session, for stores that serialise it themselves. */
+  get session(): object {
+    return this.#session()
+  }
 
-	/** The session's data as JSON, without the cookie. */
-	get data(): string {
-		this.#data ??= serializeData(this.session);
-		return this.#data;
-	}
+  /** The session's data as JSON, without the cookie. */
+  get data(): string {
+    this.#data ??= serializeData(this.session)
+    return this.#data
+  }
 
-	/** The whole record as JSON. */
-	get json(): string {
-		return joinRecord(JSON.stringify(this.cookie), this.data);
-	}
+  /** The whole record as JSON. */
+  get json(): string {
+    return joinRecord(JSON.stringify(this.cookie), this.data)
+  }
 }

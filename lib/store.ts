@@ -1,115 +1,85 @@
 // The base class of stores, and the shapes in which a store may come.
 
-import { EventEmitter } from "node:events";
-import { chain, settle } from "./maybe.ts";
-import { type ForeignStore, portOf } from "./port.ts";
-import {
-	type ErrorCallback,
-	openSession,
-	type Session,
-	type SessionData,
-	type SessionRequest,
-} from "./session.ts";
-import { Snapshot, type Stored } from "./snapshot.ts";
+import { EventEmitter } from 'node:events'
+import { chain, settle } from './maybe.ts'
+import { type ForeignStore, portOf } from './port.ts'
+import { type ErrorCallback, openSession, type Session, type SessionData, type SessionRequest } from './session.ts'
+import { Snapshot, type Stored } from './snapshot.ts'
 
 // `any` in these callbacks, as in the types that stores for express-session were written against.
 // biome-ignore lint/suspicious/noExplicitAny: see above
-export type GetCallback = (error: any, session?: SessionData | null) => void;
+export type GetCallback = (error: any, session?: SessionData | null) => void
 // biome-ignore lint/suspicious/noExplicitAny: see above
-export type AllCallback = (
-	error: any,
-	sessions?: SessionData[] | { [sid: string]: SessionData } | null,
-) => void;
+export type AllCallback = (error: any, sessions?: SessionData[] | { [sid: string]: SessionData } | null) => void
 // biome-ignore lint/suspicious/noExplicitAny: see above
-export type LengthCallback = (error: any, length?: number) => void;
+export type LengthCallback = (error: any, length?: number) => void
 
 /**
  * The contract of express-session's stores. A missing, expired or never issued id is not an error: `get` answers
  * with nothing, `destroy` and `touch` do nothing. An error says that the store could not do its work.
  */
 export interface Store extends EventEmitter {
-	/** Destroys the request's session and gives it a new one. */
-	regenerate(req: SessionRequest, callback: ErrorCallback): void;
-	/** Loads a `Session` outside of a request; `undefined` when there is none. */
-	load(sid: string, callback: GetCallback): void;
-	/** Makes `req.session` from what `get` answered. */
-	createSession(
-		req: SessionRequest,
-		session: SessionData,
-	): Session & SessionData;
-	/** Gives the request a new session; assigned by `session()`, so the last middleware on a store wins. */
-	generate?(req: SessionRequest): void;
+  /** Destroys the request's session and gives it a new one. */
+  regenerate(req: SessionRequest, callback: ErrorCallback): void
+  /** Loads a `Session` outside of a request; `undefined` when there is none. */
+  load(sid: string, callback: GetCallback): void
+  /** Makes `req.session` from what `get` answered. */
+  createSession(req: SessionRequest, session: SessionData): Session & SessionData
+  /** Gives the request a new session; assigned by `session()`, so the last middleware on a store wins. */
+  generate?(req: SessionRequest): void
 
-	get(sid: string, callback: GetCallback): void;
-	set(sid: string, session: SessionData, callback?: ErrorCallback): void;
-	destroy(sid: string, callback?: ErrorCallback): void;
-	all?(callback: AllCallback): void;
-	length?(callback: LengthCallback): void;
-	clear?(callback?: ErrorCallback): void;
-	touch?(sid: string, session: SessionData, callback?: () => void): void;
+  get(sid: string, callback: GetCallback): void
+  set(sid: string, session: SessionData, callback?: ErrorCallback): void
+  destroy(sid: string, callback?: ErrorCallback): void
+  all?(callback: AllCallback): void
+  length?(callback: LengthCallback): void
+  clear?(callback?: ErrorCallback): void
+  touch?(sid: string, session: SessionData, callback?: () => void): void
 }
 
 /** `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work. */
 export interface StoreConstructor {
-	new (options?: unknown): Store;
-	(this: unknown, options?: unknown): void;
-	readonly prototype: Store;
+  new (options?: unknown): Store
+  (this: unknown, options?: unknown): void
+  readonly prototype: Store
 }
 
-export const Store: StoreConstructor = function Store(
-	this: EventEmitter,
-): void {
-	EventEmitter.call(this);
-} as unknown as StoreConstructor;
+export const Store: StoreConstructor = function Store(this: EventEmitter): void {
+  EventEmitter.call(this)
+} as unknown as StoreConstructor
 
-Object.setPrototypeOf(Store.prototype, EventEmitter.prototype);
-Object.setPrototypeOf(Store, EventEmitter);
+Object.setPrototypeOf(Store.prototype, EventEmitter.prototype)
+Object.setPrototypeOf(Store, EventEmitter)
 
-Store.prototype.regenerate = function regenerate(
-	req: SessionRequest,
-	callback: ErrorCallback,
-): void {
-	const renew = (error?: unknown): void => {
-		this.generate?.(req);
-		callback(error);
-	};
-	this.destroy(req.sessionID as string, renew);
-};
+Store.prototype.regenerate = function regenerate(req: SessionRequest, callback: ErrorCallback): void {
+  const renew = (error?: unknown): void => {
+    this.generate?.(req)
+    callback(error)
+  }
+  this.destroy(req.sessionID as string, renew)
+}
 
 Store.prototype.load = function load(sid: string, callback: GetCallback): void {
-	const port = portOf(this as ForeignStore);
-	settle(
-		undefined,
-		() =>
-			chain(port.read(sid), (stored: Stored | undefined) =>
-				stored
-					? openSession(
-							{ sessionID: sid, sessionStore: this },
-							port,
-							new Snapshot(stored),
-						)
-					: undefined,
-			),
-		callback as ErrorCallback,
-	);
-};
+  const port = portOf(this as ForeignStore)
+  settle(
+    undefined,
+    () =>
+      chain(port.read(sid), (stored: Stored | undefined) =>
+        stored ? openSession({ sessionID: sid, sessionStore: this }, port, new Snapshot(stored)) : undefined,
+      ),
+    callback as ErrorCallback,
+  )
+}
 
-Store.prototype.createSession = function createSession(
-	req: SessionRequest,
-	data: SessionData,
-): Session & SessionData {
-	return openSession(
-		req,
-		portOf(this as ForeignStore),
-		new Snapshot(data as never),
-	);
-};
+Store.prototype.createSession = function createSession(req: SessionRequest, data: SessionData): Session & SessionData {
+  return openSession(req, portOf(this as ForeignStore), new Snapshot(data as never))
+}
 
 /** A store whose methods return promises, as bunWay and bun-router document theirs. */
 export interface PromiseStore {
-	get(sid: string): Promise<object | null | undefined>;
-	/** `ttl`: the time the session has left, in ms (in seconds under `unisession/bun-router`); undefined when its cookie sets no date. */
-	set(sid: string, session: never, ttl?: number): Promise<unknown>;
-	destroy(sid: string): Promise<unknown>;
-	touch?(sid: string, second: never): Promise<unknown>;
+  get(sid: string): Promise<object | null | undefined>
+  /** `ttl`: the time the session has left, in ms (in seconds under `unisession/bun-router`); undefined when its cookie sets no date. */
+  set(sid: string, session: never, ttl?: number): Promise<unknown>
+  destroy(sid: string): Promise<unknown>
+  touch?(sid: string, second: never): Promise<unknown>
 }

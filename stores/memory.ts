@@ -83,6 +83,7 @@ export class MemoryStore extends DriverStore {
   protected override readonly driver: Driver = {
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#put(sid, session.json, expires),
+    update: (sid, _from, make) => this.#update(sid, make),
     touch: (sid, session, expires) => this.#touch(sid, session, expires),
     remove: (sid) => this.#remove(sid),
   }
@@ -129,6 +130,15 @@ export class MemoryStore extends DriverStore {
       const oldest = this.#entries.keys().next().value as string
       this.#remove(oldest)
     }
+  }
+
+  #update(sid: string, make: (current: string) => Outgoing): string | undefined {
+    const current = this.#read(sid)
+    if (current === undefined) return undefined
+    const session = make(current)
+    const { json } = session
+    this.#put(sid, json, expiryOf(session.cookie))
+    return json
   }
 
   #touch(sid: string, session: Outgoing, expires: number | undefined): void {

@@ -2,68 +2,64 @@
 
 /** The three functions of a test runner that the suite uses; vitest, jest and bun:test have them all. */
 export interface TestRunner {
-	describe(name: string, body: () => void): void;
-	it(name: string, body: () => Promise<void>): void;
-	// biome-ignore lint/suspicious/noExplicitAny: every runner has its own matchers; the suite uses toEqual, toBe and toMatchObject
-	expect(value: unknown): any;
+  describe(name: string, body: () => void): void
+  it(name: string, body: () => Promise<void>): void
+  // biome-ignore lint/suspicious/noExplicitAny: every runner has its own matchers; the suite uses toEqual, toBe and toMatchObject
+  expect(value: unknown): any
 }
 
 /** The store under test, and how to be rid of it. */
 export interface StoreUnderTest {
-	store: CallbackStore;
-	close?(): unknown;
+  store: CallbackStore
+  close?(): unknown
 }
 
-type Callback = (error?: unknown, value?: unknown) => void;
+type Callback = (error?: unknown, value?: unknown) => void
 
 /** A store as express-session knows it. */
 export interface CallbackStore {
-	get(sid: string, callback: Callback): unknown;
-	set(sid: string, session: never, callback: Callback): unknown;
-	destroy(sid: string, callback: Callback): unknown;
-	touch?(sid: string, session: never, callback: Callback): unknown;
-	all?(callback: Callback): unknown;
-	length?(callback: Callback): unknown;
-	clear?(callback: Callback): unknown;
+  get(sid: string, callback: Callback): unknown
+  set(sid: string, session: never, callback: Callback): unknown
+  destroy(sid: string, callback: Callback): unknown
+  touch?(sid: string, session: never, callback: Callback): unknown
+  all?(callback: Callback): unknown
+  length?(callback: Callback): unknown
+  clear?(callback: Callback): unknown
 }
 
 interface CookieLike {
-	originalMaxAge: number | null;
-	expires: Date | string | null;
-	httpOnly: boolean;
-	path: string;
+  originalMaxAge: number | null
+  expires: Date | string | null
+  httpOnly: boolean
+  path: string
 }
 
-type Data = { cookie: CookieLike } & Record<string, unknown>;
+type Data = { cookie: CookieLike } & Record<string, unknown>
 
-function makeSession(
-	data: Record<string, unknown> = {},
-	maxAge: number | null = 60_000,
-): Data {
-	const expires = maxAge === null ? null : new Date(Date.now() + maxAge);
-	return {
-		cookie: { originalMaxAge: maxAge, expires, httpOnly: true, path: "/" },
-		...data,
-	};
+function makeSession(data: Record<string, unknown> = {}, maxAge: number | null = 60_000): Data {
+  const expires = maxAge === null ? null : new Date(Date.now() + maxAge)
+  return {
+    cookie: { originalMaxAge: maxAge, expires, httpOnly: true, path: '/' },
+    ...data,
+  }
 }
 
 /** What comes back: JSON's view of what went in. */
 function stored(session: Data): Data {
-	return JSON.parse(JSON.stringify(session));
+  return JSON.parse(JSON.stringify(session))
 }
 
 function ask(call: (callback: Callback) => unknown): Promise<unknown> {
-	return new Promise((resolve, reject) => {
-		call((error, value) => (error ? reject(error) : resolve(value)));
-	});
+  return new Promise((resolve, reject) => {
+    call((error, value) => (error ? reject(error) : resolve(value)))
+  })
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
-	for (const deadline = Date.now() + 10_000; !(await condition()); ) {
-		if (Date.now() > deadline)
-			throw new Error("the condition did not come true");
-		await new Promise((resolve) => setTimeout(resolve, 20));
-	}
+  for (const deadline = Date.now() + 10_000; !(await condition()); ) {
+    if (Date.now() > deadline) throw new Error('the condition did not come true')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
 }
 
 /**
@@ -74,185 +70,165 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
  * ```
  */
 export function storeContract(
-	{ describe, it, expect }: TestRunner,
-	makeStore: () => StoreUnderTest | Promise<StoreUnderTest>,
+  { describe, it, expect }: TestRunner,
+  makeStore: () => StoreUnderTest | Promise<StoreUnderTest>,
 ): void {
-	const test = (
-		name: string,
-		body: (store: Required<CallbackStore>, sid: string) => Promise<void>,
-	): void => {
-		it(name, async () => {
-			const { store, close } = await makeStore();
-			const sid = `contract-${Math.random().toString(36).slice(2)}`;
-			try {
-				await body(store as Required<CallbackStore>, sid);
-			} finally {
-				await close?.();
-			}
-		});
-	};
-	const get = (store: CallbackStore, sid: string) =>
-		ask((callback) => store.get(sid, callback)) as Promise<Data | undefined>;
-	const set = (store: CallbackStore, sid: string, session: Data) =>
-		ask((callback) => store.set(sid, session as never, callback));
-	const destroy = (store: CallbackStore, sid: string) =>
-		ask((callback) => store.destroy(sid, callback));
+  const test = (name: string, body: (store: Required<CallbackStore>, sid: string) => Promise<void>): void => {
+    it(name, async () => {
+      const { store, close } = await makeStore()
+      const sid = `contract-${Math.random().toString(36).slice(2)}`
+      try {
+        await body(store as Required<CallbackStore>, sid)
+      } finally {
+        await close?.()
+      }
+    })
+  }
+  const get = (store: CallbackStore, sid: string) =>
+    ask((callback) => store.get(sid, callback)) as Promise<Data | undefined>
+  const set = (store: CallbackStore, sid: string, session: Data) =>
+    ask((callback) => store.set(sid, session as never, callback))
+  const destroy = (store: CallbackStore, sid: string) => ask((callback) => store.destroy(sid, callback))
 
-	describe("store contract", () => {
-		test("gives nothing, and no error, for an id it does not know", async (store, sid) => {
-			expect((await get(store, sid)) ?? null).toBe(null);
-		});
+  describe('store contract', () => {
+    test('gives nothing, and no error, for an id it does not know', async (store, sid) => {
+      expect((await get(store, sid)) ?? null).toBe(null)
+    })
 
-		test("gives back what was set, nested data and unusual text included", async (store, sid) => {
-			const session = makeSession({
-				user: "ann",
-				cart: { items: [1, { n: 2 }] },
-				text: '\u2028 "é" 😀 \0 }',
-				none: null,
-			});
-			await set(store, sid, session);
-			expect(await get(store, sid)).toMatchObject(
-				stored({ ...session, cookie: undefined as never }),
-			);
-		});
+    test('gives back what was set, nested data and unusual text included', async (store, sid) => {
+      const session = makeSession({
+        user: 'ann',
+        cart: { items: [1, { n: 2 }] },
+        text: '\u2028 "é" 😀 \0 }',
+        none: null,
+      })
+      await set(store, sid, session)
+      expect(await get(store, sid)).toMatchObject(stored({ ...session, cookie: undefined as never }))
+    })
 
-		test("keeps what the core needs of a cookie", async (store, sid) => {
-			const session = makeSession();
-			await set(store, sid, session);
-			const { cookie } = (await get(store, sid)) as Data;
-			expect(cookie.originalMaxAge).toBe(60_000);
-			expect(new Date(cookie.expires as string).getTime()).toBe(
-				(session.cookie.expires as Date).getTime(),
-			);
-			expect([cookie.httpOnly, cookie.path]).toEqual([true, "/"]);
-		});
+    test('keeps what the core needs of a cookie', async (store, sid) => {
+      const session = makeSession()
+      await set(store, sid, session)
+      const { cookie } = (await get(store, sid)) as Data
+      expect(cookie.originalMaxAge).toBe(60_000)
+      expect(new Date(cookie.expires as string).getTime()).toBe((session.cookie.expires as Date).getTime())
+      expect([cookie.httpOnly, cookie.path]).toEqual([true, '/'])
+    })
 
-		test("gives each reader an object of its own", async (store, sid) => {
-			await set(store, sid, makeSession({ cart: { n: 1 } }));
-			const first = (await get(store, sid)) as Data & { cart: { n: number } };
-			first.cart.n = 2;
-			expect(((await get(store, sid)) as Data).cart).toEqual({ n: 1 });
-		});
+    test('gives each reader an object of its own', async (store, sid) => {
+      await set(store, sid, makeSession({ cart: { n: 1 } }))
+      const first = (await get(store, sid)) as Data & { cart: { n: number } }
+      first.cart.n = 2
+      expect(((await get(store, sid)) as Data).cart).toEqual({ n: 1 })
+    })
 
-		test("does not share the object that was set", async (store, sid) => {
-			const session = makeSession({ cart: { n: 1 } });
-			await set(store, sid, session);
-			(session.cart as { n: number }).n = 2;
-			expect(((await get(store, sid)) as Data).cart).toEqual({ n: 1 });
-		});
+    test('does not share the object that was set', async (store, sid) => {
+      const session = makeSession({ cart: { n: 1 } })
+      await set(store, sid, session)
+      ;(session.cart as { n: number }).n = 2
+      expect(((await get(store, sid)) as Data).cart).toEqual({ n: 1 })
+    })
 
-		test("replaces a session as a whole", async (store, sid) => {
-			await set(store, sid, makeSession({ a: 1, b: 1 }));
-			await set(store, sid, makeSession({ b: 2 }));
-			const { cookie: _, ...data } = (await get(store, sid)) as Data;
-			expect(data).toEqual({ b: 2 });
-		});
+    test('replaces a session as a whole', async (store, sid) => {
+      await set(store, sid, makeSession({ a: 1, b: 1 }))
+      await set(store, sid, makeSession({ b: 2 }))
+      const { cookie: _, ...data } = (await get(store, sid)) as Data
+      expect(data).toEqual({ b: 2 })
+    })
 
-		test("forgets a destroyed session, and destroys an unknown one without error", async (store, sid) => {
-			await set(store, sid, makeSession());
-			await destroy(store, sid);
-			expect((await get(store, sid)) ?? null).toBe(null);
-			await destroy(store, sid);
-		});
+    test('forgets a destroyed session, and destroys an unknown one without error', async (store, sid) => {
+      await set(store, sid, makeSession())
+      await destroy(store, sid)
+      expect((await get(store, sid)) ?? null).toBe(null)
+      await destroy(store, sid)
+    })
 
-		test("keeps sessions apart whose ids differ little, or are hard to name", async (store) => {
-			const ids = [
-				"user_1",
-				"user1",
-				"u.s.e.r.1",
-				"USER1",
-				"user/1",
-				"../user1",
-				"user 1",
-				"usér1",
-				"__proto__",
-				"a".repeat(300),
-			];
-			for (const [n, id] of ids.entries())
-				await set(store, id, makeSession({ n }));
-			for (const [n, id] of ids.entries())
-				expect(await get(store, id)).toMatchObject({ n });
-			await destroy(store, "user1");
-			expect((await get(store, "user1")) ?? null).toBe(null);
-			expect(await get(store, "user_1")).toMatchObject({ n: 0 });
-		});
+    test('keeps sessions apart whose ids differ little, or are hard to name', async (store) => {
+      const ids = [
+        'user_1',
+        'user1',
+        'u.s.e.r.1',
+        'USER1',
+        'user/1',
+        '../user1',
+        'user 1',
+        'usér1',
+        '__proto__',
+        'a'.repeat(300),
+      ]
+      for (const [n, id] of ids.entries()) await set(store, id, makeSession({ n }))
+      for (const [n, id] of ids.entries()) expect(await get(store, id)).toMatchObject({ n })
+      await destroy(store, 'user1')
+      expect((await get(store, 'user1')) ?? null).toBe(null)
+      expect(await get(store, 'user_1')).toMatchObject({ n: 0 })
+    })
 
-		test("gives nothing after the cookie has expired", async (store, sid) => {
-			await set(store, sid, makeSession({}, 1200));
-			expect(await get(store, sid)).toMatchObject({});
-			await until(async () => !(await get(store, sid)));
-		});
+    test('gives nothing after the cookie has expired', async (store, sid) => {
+      await set(store, sid, makeSession({}, 1200))
+      expect(await get(store, sid)).toMatchObject({})
+      await until(async () => !(await get(store, sid)))
+    })
 
-		test("keeps a session without an expiry", async (store, sid) => {
-			await set(store, sid, makeSession({ user: "ann" }, null));
-			expect(await get(store, sid)).toMatchObject({ user: "ann" });
-		});
+    test('keeps a session without an expiry', async (store, sid) => {
+      await set(store, sid, makeSession({ user: 'ann' }, null))
+      expect(await get(store, sid)).toMatchObject({ user: 'ann' })
+    })
 
-		test("touch extends a session and leaves its data alone", async (store, sid) => {
-			if (!store.touch) return;
-			await set(store, sid, makeSession({ user: "ann" }, 1500));
-			await ask((callback) =>
-				store.touch(
-					sid,
-					makeSession({ user: "bob" }, 60_000) as never,
-					callback,
-				),
-			);
-			await new Promise((resolve) => setTimeout(resolve, 2600));
-			expect(await get(store, sid)).toMatchObject({ user: "ann" });
-		});
+    test('touch extends a session and leaves its data alone', async (store, sid) => {
+      if (!store.touch) return
+      await set(store, sid, makeSession({ user: 'ann' }, 1500))
+      await ask((callback) => store.touch(sid, makeSession({ user: 'bob' }, 60_000) as never, callback))
+      await new Promise((resolve) => setTimeout(resolve, 2600))
+      expect(await get(store, sid)).toMatchObject({ user: 'ann' })
+    })
 
-		test("touch does not bring a destroyed session back", async (store, sid) => {
-			if (!store.touch) return;
-			await set(store, sid, makeSession());
-			await destroy(store, sid);
-			// A store may say that there was nothing to touch.
-			await ask((callback) =>
-				store.touch(sid, makeSession() as never, callback),
-			).catch(() => {});
-			expect((await get(store, sid)) ?? null).toBe(null);
-		});
+    test('touch does not bring a destroyed session back', async (store, sid) => {
+      if (!store.touch) return
+      await set(store, sid, makeSession())
+      await destroy(store, sid)
+      // A store may say that there was nothing to touch.
+      await ask((callback) => store.touch(sid, makeSession() as never, callback)).catch(() => {})
+      expect((await get(store, sid)) ?? null).toBe(null)
+    })
 
-		test("counts, lists and clears what is alive", async (store) => {
-			if (!store.all || !store.length || !store.clear) return;
-			for (const [sid, user] of [
-				["one", "ann"],
-				["two", "bob"],
-			] as const)
-				await set(store, sid, makeSession({ user }));
-			expect(await ask((callback) => store.length(callback))).toBe(2);
-			const all = (await ask((callback) => store.all(callback))) as
-				| Data[]
-				| Record<string, Data>;
-			const byId = Array.isArray(all)
-				? all.map((entry) => [entry.id, entry.user])
-				: Object.entries(all).map(([id, entry]) => [id, entry.user]);
-			expect(byId.sort()).toEqual([
-				["one", "ann"],
-				["two", "bob"],
-			]);
-			await ask((callback) => store.clear(callback));
-			expect(await ask((callback) => store.length(callback))).toBe(0);
-			expect((await get(store, "one")) ?? null).toBe(null);
-		});
+    test('counts, lists and clears what is alive', async (store) => {
+      if (!store.all || !store.length || !store.clear) return
+      for (const [sid, user] of [
+        ['one', 'ann'],
+        ['two', 'bob'],
+      ] as const)
+        await set(store, sid, makeSession({ user }))
+      expect(await ask((callback) => store.length(callback))).toBe(2)
+      const all = (await ask((callback) => store.all(callback))) as Data[] | Record<string, Data>
+      const byId = Array.isArray(all)
+        ? all.map((entry) => [entry.id, entry.user])
+        : Object.entries(all).map(([id, entry]) => [id, entry.user])
+      expect(byId.sort()).toEqual([
+        ['one', 'ann'],
+        ['two', 'bob'],
+      ])
+      await ask((callback) => store.clear(callback))
+      expect(await ask((callback) => store.length(callback))).toBe(0)
+      expect((await get(store, 'one')) ?? null).toBe(null)
+    })
 
-		test("calls back once", async (store, sid) => {
-			let calls = 0;
-			await new Promise<void>((resolve) => {
-				store.set(sid, makeSession() as never, () => {
-					calls++;
-					resolve();
-				});
-			});
-			await get(store, sid);
-			expect(calls).toBe(1);
-		});
+    test('calls back once', async (store, sid) => {
+      let calls = 0
+      await new Promise<void>((resolve) => {
+        store.set(sid, makeSession() as never, () => {
+          calls++
+          resolve()
+        })
+      })
+      await get(store, sid)
+      expect(calls).toBe(1)
+    })
 
-		test("holds many sessions set at once", async (store) => {
-			const ids = Array.from({ length: 100 }, (_, n) => `many-${n}`);
-			await Promise.all(ids.map((id, n) => set(store, id, makeSession({ n }))));
-			const found = await Promise.all(ids.map((id) => get(store, id)));
-			expect(found.map((session) => session?.n)).toEqual(ids.map((_, n) => n));
-		});
-	});
+    test('holds many sessions set at once', async (store) => {
+      const ids = Array.from({ length: 100 }, (_, n) => `many-${n}`)
+      await Promise.all(ids.map((id, n) => set(store, id, makeSession({ n }))))
+      const found = await Promise.all(ids.map((id) => get(store, id)))
+      expect(found.map((session) => session?.n)).toEqual(ids.map((_, n) => n))
+    })
+  })
 }

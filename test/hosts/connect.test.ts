@@ -8,10 +8,17 @@ import { MemoryStore, type Session, type SessionOptions, session } from '../../l
 import { Browser } from '../support/jar.ts'
 import { type Running, serve } from '../support/serve.ts'
 
-type Request = IncomingMessage & { session: Session & Record<string, unknown>; sessionID: string }
+type Request = IncomingMessage & {
+  session: Session & Record<string, unknown>
+  sessionID: string
+}
 type Handler = (req: Request, res: ServerResponse) => unknown
 
-const options: SessionOptions = { secret: 'keyboard cat', resave: false, saveUninitialized: false }
+const options: SessionOptions = {
+  secret: 'keyboard cat',
+  resave: false,
+  saveUninitialized: false,
+}
 
 /** A store that acknowledges writes only when it is told to. */
 class HeldStore extends MemoryStore {
@@ -138,7 +145,10 @@ describe('while the store has not acknowledged', () => {
 describe('the head', () => {
   it('that writeHead made is sent with the first byte, cookie included', async () => {
     const browser = await start((req, res) => {
-      res.writeHead(201, 'Made', { 'x-one': '1', 'Set-Cookie': ['a=1', 'b=2'] })
+      res.writeHead(201, 'Made', {
+        'x-one': '1',
+        'Set-Cookie': ['a=1', 'b=2'],
+      })
       expect(res.headersSent).toBe(true)
       expect(() => res.setHeader('x-late', '1')).toThrow(/after they are sent/)
       req.session.user = 'ann'
@@ -241,7 +251,10 @@ describe('a request goes on without a session', () => {
 
   it('when there is no secret: that is an error', async () => {
     const browser = await start(look, { secret: undefined })
-    expect(await browser.get('/')).toMatchObject({ status: 500, text: 'secret option required for sessions' })
+    expect(await browser.get('/')).toMatchObject({
+      status: 500,
+      text: 'secret option required for sessions',
+    })
   })
 })
 
@@ -261,7 +274,11 @@ it('a call that no host makes is a clear error', () => {
 })
 
 it('an absolute request target is understood', async () => {
-  const { url, stop } = await serve(listener((req, res) => res.end(typeof req.session), { cookie: { path: '/in' } }))
+  const { url, stop } = await serve(
+    listener((req, res) => res.end(typeof req.session), {
+      cookie: { path: '/in' },
+    }),
+  )
   const port = Number(new URL(url).port)
   const ask = (path: string): Promise<string> =>
     new Promise((resolve) => {
@@ -323,8 +340,13 @@ describe('over HTTP/2', () => {
 it('cookie-parser’s secret and cookies are still read', async () => {
   const secretary: RequestListener = (req, res) => {
     const middleware = session({ ...options, secret: undefined })
-    Object.assign(req, { secret: 'keyboard cat', signedCookies: { 'connect.sid': 'unknown' } })
-    middleware(req, res, (error) => res.end(error ? 'error' : (req as Request).sessionID === 'unknown' ? 'adopted' : 'ok'))
+    Object.assign(req, {
+      secret: 'keyboard cat',
+      signedCookies: { 'connect.sid': 'unknown' },
+    })
+    middleware(req, res, (error) =>
+      res.end(error ? 'error' : (req as Request).sessionID === 'unknown' ? 'adopted' : 'ok'),
+    )
   }
   const { url, stop } = await serve(secretary)
   expect((await new Browser(url).get('/')).text).toBe('ok')

@@ -56,7 +56,10 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         expect(first.setCookies).toHaveLength(1)
         expect(first.setCookies[0]).toMatch(/^connect\.sid=s%3A[\w-]{32}\.[^;]+; Path=\/; Expires=[^;]+; HttpOnly$/)
         const second = await browser.get('/plain/look')
-        expect(second.json).toMatchObject({ id: first.json.id, data: { user: 'ann' } })
+        expect(second.json).toMatchObject({
+          id: first.json.id,
+          data: { user: 'ann' },
+        })
         expect(second.setCookies).toEqual([])
       })
 
@@ -90,7 +93,9 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
 
       it('survives a store that answers twice', async () => {
         await browser.get('/twice/set?user=ann')
-        expect((await browser.get('/twice/look')).json.data).toEqual({ user: 'ann' })
+        expect((await browser.get('/twice/look')).json.data).toEqual({
+          user: 'ann',
+        })
       })
 
       it('without a Max-Age has a cookie for the life of the browser', async () => {
@@ -126,7 +131,10 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
           const pending = visitor.get(`/held/${route}`)
           await untilHeld(pending)
           await visitor.get('/held/release')
-          expect(await pending).toMatchObject({ status: 302, headers: expect.anything() })
+          expect(await pending).toMatchObject({
+            status: 302,
+            headers: expect.anything(),
+          })
           expect((await visitor.get('/held/calls')).json.waiting).toBe(0)
           const reading = visitor.get('/held/look')
           await untilHeld(reading)
@@ -159,7 +167,9 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
 
       it('that streams has its session saved at its end', async () => {
         await browser.get('/plain/stream')
-        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+        expect((await browser.get('/plain/look')).json.data).toEqual({
+          user: 'ann',
+        })
       })
     })
 
@@ -171,7 +181,9 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
           const after = await browser.get(`/plain/${route}`)
           expect(after.json.id).not.toBe(before.json.id)
           expect(after.setCookies).toHaveLength(1)
-          expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+          expect((await browser.get('/plain/look')).json.data).toEqual({
+            user: 'ann',
+          })
           expect((await browser.get('/plain/look', { headers: { cookie: old } })).json.data).toEqual({})
         })
       }
@@ -181,7 +193,10 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         const after = await browser.get('/plain/renew')
         expect(after.json).toMatchObject({ data: { user: 'ann', k1: 'v' } })
         expect(after.json.id).not.toBe(before.json.id)
-        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann', k1: 'v' })
+        expect((await browser.get('/plain/look')).json.data).toEqual({
+          user: 'ann',
+          k1: 'v',
+        })
       })
 
       it('out: the session is gone from the request and from the store', async () => {
@@ -197,25 +212,34 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         expect((await browser.get('/unset/look')).json.data).toEqual({})
         await browser.get('/plain/set?user=ann')
         await browser.get('/plain/unset')
-        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+        expect((await browser.get('/plain/look')).json.data).toEqual({
+          user: 'ann',
+        })
       })
     })
 
     it('takes an object assigned to req.session as its new data', async () => {
       const { json } = await browser.get('/plain/set?user=ann&k1=v')
       await browser.get('/plain/replace')
-      expect((await browser.get('/plain/look')).json).toMatchObject({ id: json.id, data: { user: 'bob' } })
+      expect((await browser.get('/plain/look')).json).toMatchObject({
+        id: json.id,
+        data: { user: 'bob' },
+      })
     })
 
     it('reload drops unsaved changes', async () => {
       await browser.get('/plain/set?user=ann')
-      expect((await browser.get('/plain/reload')).json.data).toEqual({ user: 'ann' })
+      expect((await browser.get('/plain/reload')).json.data).toEqual({
+        user: 'ann',
+      })
     })
 
     describe('flash messages', () => {
       it('survive a redirect and are read once', async () => {
         await browser.get('/plain/flashAndRedirect')
-        expect((await browser.get('/plain/messages')).json).toEqual({ info: ['saved'] })
+        expect((await browser.get('/plain/messages')).json).toEqual({
+          info: ['saved'],
+        })
         expect((await browser.get('/plain/messages')).json).toEqual({})
       })
 
@@ -252,7 +276,9 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
           dots: 's%3A...',
         }
         for (const [kind, value] of Object.entries(bad)) {
-          const reply = await browser.get('/plain/look', { headers: { cookie: `connect.sid=${value}` } })
+          const reply = await browser.get('/plain/look', {
+            headers: { cookie: `connect.sid=${value}` },
+          })
           expect([kind, reply.status, reply.json.data]).toEqual([kind, 200, {}])
         }
         for (const cookie of [';;;', '=', 'connect.sid', 'connect.sid=;connect.sid', '%ZZ=%ZZ', 'a=b; =c;d']) {
@@ -289,16 +315,22 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         expect((await browser.get('/proxied/set?user=ann')).setCookies).toEqual([])
         expect((await browser.get('/proxied/set?user=ann', https)).setCookies[0]).toMatch(/; Secure/)
         expect((await browser.get('/auto/set?user=ann', https)).setCookies[0]).toMatch(/; Secure; SameSite=None$/)
-        expect((await browser.get('/auto/set?user=ann', { headers: { cookie: 'none=1' } })).setCookies[0]).toMatch(
-          /; HttpOnly; SameSite=Lax$/,
-        )
+        expect(
+          (
+            await browser.get('/auto/set?user=ann', {
+              headers: { cookie: 'none=1' },
+            })
+          ).setCookies[0],
+        ).toMatch(/; HttpOnly; SameSite=Lax$/)
       })
     })
 
     describe('a store that fails', () => {
       it('to load is an error, and replaces no cookie', async () => {
         const cookie = `connect.sid=${signed('some-id')}`
-        const reply = await browser.get('/failingGet/look', { headers: { cookie } })
+        const reply = await browser.get('/failingGet/look', {
+          headers: { cookie },
+        })
         expect([reply.status, reply.text, reply.setCookies]).toEqual([500, 'get failed', []])
       })
 
@@ -324,7 +356,10 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
 
       it('to destroy rejects what the app waits for', async () => {
         await browser.get('/failingDestroy/set?user=ann')
-        expect(await browser.get('/failingDestroy/logout')).toMatchObject({ status: 500, text: 'destroy failed' })
+        expect(await browser.get('/failingDestroy/logout')).toMatchObject({
+          status: 500,
+          text: 'destroy failed',
+        })
         await expect.poll(errors).toEqual(['destroy failed'])
       })
 
@@ -352,7 +387,9 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
     it('a handler that throws is the host’s error, with the session saved', async () => {
       expect((await browser.get('/plain/throwing')).status).toBe(500)
       expect(await errors()).toEqual(['handler failed'])
-      expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+      expect((await browser.get('/plain/look')).json.data).toEqual({
+        user: 'ann',
+      })
     })
   })
 }

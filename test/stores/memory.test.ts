@@ -1,94 +1,88 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { MemoryStore } from "../../lib/index.ts";
-import { storeContract } from "../../lib/testing.ts";
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { MemoryStore } from '../../lib/index.ts'
+import { storeContract } from '../../lib/testing.ts'
 
 const session = (n: number, maxAge: number | null = 60_000) => ({
-	cookie: {
-		originalMaxAge: maxAge,
-		expires: maxAge === null ? null : new Date(Date.now() + maxAge),
-	},
-	n,
-});
+  cookie: {
+    originalMaxAge: maxAge,
+    expires: maxAge === null ? null : new Date(Date.now() + maxAge),
+  },
+  n,
+})
 
-describe("MemoryStore", () => {
-	storeContract({ describe, it, expect }, () => ({
-		store: new MemoryStore() as never,
-	}));
+describe('MemoryStore', () => {
+  storeContract({ describe, it, expect }, () => ({
+    store: new MemoryStore() as never,
+  }))
 
-	it("keeps the records as JSON in sessions, which is the truth", async () => {
-		const store = new MemoryStore();
-		await store.set("one", session(1));
-		expect(JSON.parse(store.sessions.one as string)).toMatchObject({ n: 1 });
-		store.sessions.two = JSON.stringify(session(2));
-		expect(await store.get("two")).toMatchObject({ n: 2 });
-		delete store.sessions.one;
-		expect(await store.get("one")).toBeUndefined();
-		expect(store.size).toBe(1);
-	});
+  it('keeps the records as JSON in sessions, which is the truth', async () => {
+    const store = new MemoryStore()
+    await store.set('one', session(1))
+    expect(JSON.parse(store.sessions.one as string)).toMatchObject({ n: 1 })
+    store.sessions.two = JSON.stringify(session(2))
+    expect(await store.get('two')).toMatchObject({ n: 2 })
+    delete store.sessions.one
+    expect(await store.get('one')).toBeUndefined()
+    expect(store.size).toBe(1)
+  })
 
-	it("says which record is not JSON, and treats it as missing", async () => {
-		const store = new MemoryStore();
-		const corrupt = vi.fn();
-		store.on("corrupt", corrupt);
-		store.sessions.bad = '{"cookie":';
-		expect(await store.get("bad")).toBeUndefined();
-		expect(corrupt).toHaveBeenCalledExactlyOnceWith(
-			"bad",
-			expect.any(SyntaxError),
-		);
-	});
+  it('says which record is not JSON, and treats it as missing', async () => {
+    const store = new MemoryStore()
+    const corrupt = vi.fn()
+    store.on('corrupt', corrupt)
+    store.sessions.bad = '{"cookie":'
+    expect(await store.get('bad')).toBeUndefined()
+    expect(corrupt).toHaveBeenCalledExactlyOnceWith('bad', expect.any(SyntaxError))
+  })
 
-	it("keeps at most max sessions: the least recently used goes", async () => {
-		const store = new MemoryStore({ max: 3 });
-		for (const n of [1, 2, 3]) await store.set(`s${n}`, session(n));
-		await store.get("s1");
-		await store.set("s4", session(4));
-		expect(store.size).toBe(3);
-		expect(Object.keys(store.sessions).sort()).toEqual(["s1", "s3", "s4"]);
-		for (let n = 5; n < 200; n++) {
-			await store.set(`s${n}`, session(n));
-			expect(store.size).toBe(3);
-		}
-	});
+  it('keeps at most max sessions: the least recently used goes', async () => {
+    const store = new MemoryStore({ max: 3 })
+    for (const n of [1, 2, 3]) await store.set(`s${n}`, session(n))
+    await store.get('s1')
+    await store.set('s4', session(4))
+    expect(store.size).toBe(3)
+    expect(Object.keys(store.sessions).sort()).toEqual(['s1', 's3', 's4'])
+    for (let n = 5; n < 200; n++) {
+      await store.set(`s${n}`, session(n))
+      expect(store.size).toBe(3)
+    }
+  })
 
-	it("refuses options that make no sense, by name", () => {
-		expect(() => new MemoryStore({ max: 0 })).toThrow(/max option/);
-		expect(() => new MemoryStore({ reapInterval: -1 })).toThrow(
-			/reapInterval option/,
-		);
-	});
+  it('refuses options that make no sense, by name', () => {
+    expect(() => new MemoryStore({ max: 0 })).toThrow(/max option/)
+    expect(() => new MemoryStore({ reapInterval: -1 })).toThrow(/reapInterval option/)
+  })
 
-	describe("with time", () => {
-		beforeEach(() => {
-			vi.useFakeTimers();
-		});
-		afterEach(() => {
-			vi.useRealTimers();
-		});
+  describe('with time', () => {
+    beforeEach(() => {
+      vi.useFakeTimers()
+    })
+    afterEach(() => {
+      vi.useRealTimers()
+    })
 
-		it("frees expired sessions that nobody asks for, and only those", async () => {
-			const store = new MemoryStore({ reapInterval: 1000 });
-			for (let n = 0; n < 12_000; n++)
-				store.set(`short-${n}`, session(n, 5_000), () => {});
-			store.set("long", session(1, 60_000), () => {});
-			store.set("browser", session(1, null), () => {});
-			await vi.advanceTimersByTimeAsync(4_000);
-			expect(store.size).toBe(12_002);
-			await vi.advanceTimersByTimeAsync(4_000);
-			expect(Object.keys(store.sessions).sort()).toEqual(["browser", "long"]);
-			await vi.advanceTimersByTimeAsync(60_000);
-			expect(store.size).toBe(1);
-			expect(vi.getTimerCount()).toBe(0);
-		});
+    it('frees expired sessions that nobody asks for, and only those', async () => {
+      const store = new MemoryStore({ reapInterval: 1000 })
+      for (let n = 0; n < 12_000; n++) store.set(`short-${n}`, session(n, 5_000), () => {})
+      store.set('long', session(1, 60_000), () => {})
+      store.set('browser', session(1, null), () => {})
+      await vi.advanceTimersByTimeAsync(4_000)
+      expect(store.size).toBe(12_002)
+      await vi.advanceTimersByTimeAsync(4_000)
+      expect(Object.keys(store.sessions).sort()).toEqual(['browser', 'long'])
+      await vi.advanceTimersByTimeAsync(60_000)
+      expect(store.size).toBe(1)
+      expect(vi.getTimerCount()).toBe(0)
+    })
 
-		it("does not free what was touched in time", async () => {
-			const store = new MemoryStore({ reapInterval: 1000 });
-			store.set("one", session(1, 5_000), () => {});
-			for (let i = 0; i < 10; i++) {
-				await vi.advanceTimersByTimeAsync(3_000);
-				store.touch("one", session(1, 5_000), () => {});
-			}
-			expect(store.size).toBe(1);
-		});
-	});
-});
+    it('does not free what was touched in time', async () => {
+      const store = new MemoryStore({ reapInterval: 1000 })
+      store.set('one', session(1, 5_000), () => {})
+      for (let i = 0; i < 10; i++) {
+        await vi.advanceTimersByTimeAsync(3_000)
+        store.touch('one', session(1, 5_000), () => {})
+      }
+      expect(store.size).toBe(1)
+    })
+  })
+})

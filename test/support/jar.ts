@@ -21,7 +21,11 @@ export class Browser {
   async get(path: string, init: RequestInit = {}): Promise<Reply> {
     const headers = new Headers(init.headers)
     if (!headers.has('cookie') && this.cookies.size > 0) headers.set('cookie', this.header)
-    const response = await fetch(this.#base + path, { redirect: 'manual', ...init, headers })
+    const response = await fetch(this.#base + path, {
+      redirect: 'manual',
+      ...init,
+      headers,
+    })
     const setCookies = response.headers.getSetCookie()
     for (const cookie of setCookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? []

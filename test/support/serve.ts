@@ -42,7 +42,11 @@ export async function spawnServer(
   args: string[],
   env: NodeJS.ProcessEnv = {},
 ): Promise<Running & { child: ChildProcess }> {
-  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(command, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   let said = ''
   child.stderr?.on('data', (data) => {
