@@ -110,6 +110,8 @@ async function measureStore(store) {
       await mkdir(path)
       servers.push(await Server.start({ contestant, store, folder: path, redisPort: redis?.port }))
     }
+    // The first cell is to meet compiled code, as the others do.
+    for (const server of servers) await server.prepare({ kind: 'write', size: plan.sizes[0] }, plan.requests)
     print(heading(store))
     const cells = []
     for (const size of plan.sizes) {
@@ -297,7 +299,13 @@ function columns(kind, size, bare, theirs, ours, ratio) {
   return `${kind.padEnd(11)}${size.padEnd(6)}${group(bare)}  | ${group(theirs)}  | ${group(ours)}  | ${ratio}`
 }
 
-const plan = readArguments()
+let plan
+try {
+  plan = readArguments()
+} catch (error) {
+  console.error(error.message)
+  process.exit(1)
+}
 const cells = []
 for (const store of await storesToMeasure()) cells.push(...(await measureStore(store)))
 if (plan.json) console.log(JSON.stringify({ node: process.version, ...plan, cells }, null, 2))

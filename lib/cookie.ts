@@ -44,19 +44,36 @@ export interface CookieData {
 }
 
 /**
+ * What apps see of a session's cookie: as in the types that code for express-session was written against, a plain
+ * object with an `originalMaxAge` is one. All else that the class declares stays internal.
+ */
+export interface SessionCookie {
+  /** The lifetime in milliseconds that was asked for; `null` for a cookie of the browser's session. */
+  originalMaxAge: number | null
+  /** Milliseconds until the cookie expires; an assignment becomes the new `originalMaxAge`. */
+  maxAge?: number | undefined
+  /** Date of expiry, another view of `maxAge`; `null`: until the browser closes. */
+  expires?: Date | null | undefined
+  secure?: boolean | 'auto' | undefined
+  httpOnly?: boolean | undefined
+  path?: string | undefined
+  domain?: string | undefined
+  sameSite?: boolean | 'lax' | 'strict' | 'none' | 'auto' | undefined
+  partitioned?: boolean | undefined
+  priority?: 'low' | 'medium' | 'high' | undefined
+  signed?: boolean | undefined
+}
+
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the class has every member of the interface
+export interface Cookie extends SessionCookie {}
+
+/**
  * The cookie of one session, as express-session's: `expires` and `maxAge` are two views of one date,
  * and every assignment to either becomes the new `originalMaxAge`, to which `touch()` returns.
  */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
 export class Cookie implements CookieOptions {
-  /** The lifetime in milliseconds that was asked for; `null` for a cookie of the browser's session. */
-  declare originalMaxAge: number | null
-  declare path: string
-  declare httpOnly: boolean
-  declare secure?: boolean | 'auto' | undefined
-  declare domain?: string | undefined
-  declare sameSite?: boolean | 'lax' | 'strict' | 'none' | 'auto' | undefined
-  declare partitioned?: boolean | undefined
-  declare priority?: 'low' | 'medium' | 'high' | undefined
+  /** @internal */
   declare private _expires: Date | null | false | undefined
 
   /** @throws TypeError when `options` is not an object or `maxAge` not a number. */
@@ -73,30 +90,37 @@ export class Cookie implements CookieOptions {
       }
     }
 
-    if (this.originalMaxAge === undefined || this.originalMaxAge === null) this.originalMaxAge = this.maxAge
+    if (this.originalMaxAge === undefined || this.originalMaxAge === null)
+      this.originalMaxAge = this.maxAge as number | null
   }
 
-  get expires(): Date | null | false | undefined {
-    return this._expires
+  /** @internal */
+  get expires(): Date | null | undefined {
+    return this._expires as Date | null | undefined
   }
 
+  /** @internal */
   set expires(date: Date | null | false | undefined) {
     this._expires = date
-    this.originalMaxAge = this.maxAge
+    this.originalMaxAge = this.maxAge as number | null
   }
 
-  /** Milliseconds until the cookie expires; `null` for a cookie of the browser's session. */
-  get maxAge(): number | null {
+  /** @internal `null` for a cookie of the browser's session, which the types for express-session do not say. */
+  get maxAge(): number | undefined {
     const expires = this.expires
-    return expires instanceof Date ? expires.valueOf() - Date.now() : (expires as null)
+    return expires instanceof Date ? expires.valueOf() - Date.now() : (expires as undefined)
   }
 
+  /** @internal */
   set maxAge(ms: number | Date | null | undefined) {
     if (ms && typeof ms !== 'number' && !(ms instanceof Date)) throw new TypeError('maxAge must be a number or Date')
     if (ms instanceof Date) deprecate('maxAge as Date; pass number of milliseconds instead')
     this.expires = typeof ms === 'number' ? new Date(Date.now() + ms) : ms
+    // Not by the clock, which may have gone on meanwhile: a lifetime must not shrink at each touch.
+    if (typeof ms === 'number') this.originalMaxAge = ms
   }
 
+  /** @internal */
   get data(): CookieData {
     return {
       originalMaxAge: this.originalMaxAge,
@@ -111,11 +135,12 @@ export class Cookie implements CookieOptions {
     }
   }
 
-  /** The `Set-Cookie` value that gives the browser `value` under `name`. */
+  /** @internal The `Set-Cookie` value that gives the browser `value` under `name`. */
   serialize(name: string, value: string): string {
     return serializeCookie(name, value, this.data)
   }
 
+  /** @internal */
   toJSON(): CookieData {
     return this.data
   }

@@ -22,5 +22,5 @@ export type {
   SessionData,
 } from './session.ts'
 export type { Secret } from './signature.ts'
-export type { PromiseStore } from './store.ts'
+export type { CallbackStore, PromiseStore } from './store.ts'
 export { Cookie, MemoryStore, Session, SessionError, Store, session, session as default }

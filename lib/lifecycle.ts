@@ -6,11 +6,12 @@ import { Cookie, type CookieOptions, readCookies, reviveCookie, serializeCookie 
 import { debug, debugging, deprecate, warn } from './diagnostics.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import type { Settings } from './options.ts'
-import type { StorePort } from './port.ts'
-import { SessionRecord } from './record.ts'
+import type { Loaded, StorePort } from './port.ts'
+import type { Concurrency, SessionRecord } from './record.ts'
 import {
   hasOwnSave,
   LIFE,
+  loadedRecord,
   newSession,
   openSession,
   RECORD,
@@ -19,7 +20,7 @@ import {
   type SessionRequest,
 } from './session.ts'
 import type { Secret, Signer } from './signature.ts'
-import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
+import { Outgoing, Snapshot, serializeData } from './snapshot.ts'
 
 /** What one `session()` call works with. */
 export interface Service {
@@ -92,6 +93,7 @@ export class Lifecycle implements RequestLife {
   #snapshot: Snapshot | undefined
   /** The cookie of a session that nobody has looked at yet. */
   #cookie: Cookie | undefined
+  #untouched: SessionRecord | undefined
   #touched = false
   #committed = false
   #failed = false
@@ -138,6 +140,10 @@ export class Lifecycle implements RequestLife {
     return !this.#service.settings.resave
   }
 
+  get concurrency(): Concurrency {
+    return this.#service.settings.concurrency
+  }
+
   /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
   load(): Maybe<void> {
     const req = this.#req
@@ -150,8 +156,8 @@ export class Lifecycle implements RequestLife {
 
   #find(ids: string[], index: number): Maybe<void> {
     const id = ids[index] as string
-    return chain(this.#service.port.read(id), (stored) => {
-      const snapshot = stored && this.#take(id, stored)
+    return chain(this.#service.port.read(id), (loaded) => {
+      const snapshot = loaded && this.#take(id, loaded)
       if (snapshot) {
         debug('session %s found', shorten(id))
         this.#sentId = id
@@ -165,12 +171,11 @@ export class Lifecycle implements RequestLife {
   }
 
   /** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */
-  #take(id: string, stored: Stored): Snapshot | undefined {
-    if (typeof stored !== 'string') return new Snapshot(stored)
+  #take(id: string, { stored, ticket }: Loaded): Snapshot | undefined {
     try {
-      return new Snapshot(stored)
+      return new Snapshot(stored, ticket)
     } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error
+      if (typeof stored !== 'string' || !(error instanceof SyntaxError)) throw error
       this.#corrupt(id, error)
       return undefined
     }
@@ -194,9 +199,9 @@ export class Lifecycle implements RequestLife {
     req[LIFE] = this
     const { createSession } = this.#service
     if (snapshot && createSession) {
-      const { data } = snapshot
+      const record = loadedRecord(req, this.#service.port, snapshot)
       const session = createSession(req, snapshot.open()) as Session
-      session[RECORD] ??= new SessionRecord(id as string, this.#service.port, data, this.keepsUnmodified)
+      session[RECORD] = record
     } else Object.defineProperty(req, 'session', LAZY)
   }
 
@@ -276,6 +281,10 @@ export class Lifecycle implements RequestLife {
       return undefined
     }
     const cookie = session ? session.cookie : this.#loadedCookie()
+    if (this.#record(session)?.gone) {
+      debug('no cookie: the session is gone')
+      return undefined
+    }
     const wanted = known
       ? settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
       : settings.saveUninitialized || this.#isModified(session as Session)
@@ -315,7 +324,7 @@ export class Lifecycle implements RequestLife {
     if (!session) {
       if (req.sessionID && settings.unsetDestroys && req.session == null) {
         debug('destroying: req.session was unset')
-        return port.remove(id as string)
+        return port.remove(id as string, this.#snapshot?.ticket)
       }
       return undefined
     }
@@ -330,16 +339,26 @@ export class Lifecycle implements RequestLife {
     this.#settled = { session, modified }
 
     const known = this.#sentId === id
-    const save = !settings.saveUninitialized && !record.wasSaved && !known ? modified : !record.isSaved(data)
+    const saved = record.isSaved(data, session.cookie)
+    const save = !settings.saveUninitialized && !record.wasSaved && !known ? modified && !saved : !saved
     if (save) {
       debug('saving %s', shorten(id))
-      return hasOwnSave(session) ? byCallback((done) => session.save(done)) : record.save(session, data, true)
+      return hasOwnSave(session)
+        ? byCallback((done) => session.save(done))
+        : record.write(new Outgoing(session.cookie, () => session, data), true)
     }
-    if (known && port.touches) {
+    if (known && port.touches && !record.gone) {
       debug('touching %s', shorten(id))
-      return port.touch(id, new Outgoing(session.cookie, () => session, data))
+      return record.touch(new Outgoing(session.cookie, () => session, data))
     }
     return undefined
+  }
+
+  /** The record of the session, also of one that nobody has looked at. */
+  #record(session: Session | undefined): SessionRecord | undefined {
+    if (session) return session[RECORD]
+    this.#untouched ??= this.#snapshot && loadedRecord(this.#req, this.#service.port, this.#snapshot)
+    return this.#untouched
   }
 
   /** Commits a session that the app never looked at, without parsing its data. */
@@ -350,8 +369,9 @@ export class Lifecycle implements RequestLife {
     const cookie = this.#loadedCookie()
     this.#touch(cookie)
     const session = (): object => this.open() as object
-    if (!this.keepsUnmodified) return port.write(id, new Outgoing(cookie, session, snapshot.data))
-    return port.touches ? port.touch(id, new Outgoing(cookie, session)) : undefined
+    const record = this.#record(undefined) as SessionRecord
+    if (!this.keepsUnmodified) return record.write(new Outgoing(cookie, session, snapshot.data), true)
+    return port.touches ? record.touch(new Outgoing(cookie, session)) : undefined
   }
 
   /** The session as the request has it at this moment; one that the app put there itself becomes a session. */

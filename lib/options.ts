@@ -3,8 +3,9 @@
 import type { CookieOptions } from './cookie.ts'
 import { deprecate, warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
+import type { Concurrency } from './record.ts'
 import { generateId, type Secret } from './signature.ts'
-import type { PromiseStore, Store } from './store.ts'
+import type { CallbackStore, PromiseStore, Store } from './store.ts'
 
 // The request as the host gives it: an express-session app types it as its framework's.
 // biome-ignore lint/suspicious/noExplicitAny: see above
@@ -34,9 +35,16 @@ export interface SessionOptions {
   /** Store sessions that nothing was put into. Default `true`, deprecated as a default; `false` is what you want. */
   saveUninitialized?: boolean | undefined
   /** Where sessions are kept. Default: a new `MemoryStore`. */
-  store?: Store | PromiseStore | undefined
+  store?: Store | CallbackStore | PromiseStore | undefined
   /** What `req.session = null` does to the stored session. Default `'keep'`. */
   unset?: 'destroy' | 'keep' | undefined
+  /**
+   * What becomes of requests that overlap on one session. `'merge'`, the default: each keeps the keys that it changed,
+   * and a session that one of them ends stays ended. The bundled stores do that across processes; other stores within
+   * this process, and if `'merge'` is given here also across processes, as far as reading before each write goes.
+   * `'overwrite'`: the last one writes its whole session, as express-session does.
+   */
+  concurrency?: 'merge' | 'overwrite' | undefined
 }
 
 /** The options as the package works with them. */
@@ -50,6 +58,7 @@ export interface Settings {
   readonly rolling: boolean
   readonly saveUninitialized: boolean
   readonly unsetDestroys: boolean
+  readonly concurrency: Concurrency
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
@@ -85,9 +94,17 @@ export function readOptions(options: SessionOptions): Settings {
     rolling: Boolean(options.rolling),
     saveUninitialized: Boolean(saveUninitialized),
     unsetDestroys: options.unset === 'destroy',
+    concurrency: readConcurrency(options.concurrency),
   }
   lint(options, settings)
   return settings
+}
+
+function readConcurrency(option: unknown): Concurrency {
+  if (option === undefined) return 'merge'
+  if (option === 'merge') return 'reread'
+  if (option === 'overwrite') return 'overwrite'
+  throw optionError('concurrency option must be "merge" or "overwrite"')
 }
 
 /** Warns of what express-session accepts and what will not do what was meant. */

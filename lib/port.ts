@@ -1,10 +1,17 @@
 // The one door to a store. Behind it every dialect looks alike: values or promises of them, a missing
 // session is undefined, an error is a thrown error. No driver code.
 
-import { expiryOf } from './cookie.ts'
+import { type CookieData, expiryOf } from './cookie.ts'
 import { debug } from './diagnostics.ts'
-import { isPromise, type Maybe } from './maybe.ts'
-import type { Outgoing, Stored } from './snapshot.ts'
+import { chain, isPromise, type Maybe } from './maybe.ts'
+import { Flights, type Ticket } from './overlap.ts'
+import { type Outgoing, Snapshot, type Stored } from './snapshot.ts'
+
+/** A record as it was read, and the reader's place among those who use the session. */
+export interface Loaded {
+  readonly stored: Stored
+  readonly ticket: Ticket | undefined
+}
 
 /** What the request's life asks of a store. */
 export interface StorePort {
@@ -12,10 +19,30 @@ export interface StorePort {
   readonly touches: boolean
   /** Whether the store may change the live session that it is given to write. */
   readonly mutates: boolean
-  read(sid: string): Maybe<Stored | undefined>
-  write(sid: string, session: Outgoing): Maybe<void>
-  touch(sid: string, session: Outgoing): Maybe<void>
-  remove(sid: string): Maybe<void>
+  read(sid: string): Maybe<Loaded | undefined>
+  /** A place among the requests that use a session which is not in the store yet. */
+  enter(sid: string): Ticket | undefined
+  /** Creates the record, or replaces it whatever it is. */
+  write(sid: string, session: Outgoing, ticket: Ticket | undefined): Maybe<void>
+  /**
+   * Replaces the record of a session that exists; see {@link Driver.update}. A store that cannot do it in one step
+   * does so as far as this process goes, and with `reread` looks at its record before it writes.
+   */
+  update(
+    sid: string,
+    from: Stored,
+    make: (current: Stored) => Outgoing,
+    ticket: Ticket | undefined,
+    reread: boolean,
+  ): Maybe<Stored | undefined>
+  /** Extends a session; `false` where it is known to be gone. `loaded` is its cookie as it was read. */
+  touch(
+    sid: string,
+    session: Outgoing,
+    loaded: CookieData | undefined,
+    ticket: Ticket | undefined,
+  ): Maybe<boolean | undefined>
+  remove(sid: string, ticket: Ticket | undefined): Maybe<void>
 }
 
 /**
@@ -34,8 +61,16 @@ export interface Driver {
    * Answers with the record that the store holds now, or undefined when the session is gone: then nothing is written.
    */
   update(sid: string, from: Stored, make: (current: Stored) => Outgoing): Maybe<Stored | undefined>
-  /** Extends an existing session to its cookie's expiry; nothing happens to one that is gone. */
-  touch(sid: string, session: Outgoing, expires: number | undefined): Maybe<void>
+  /**
+   * Extends an existing session to its cookie's expiry; `false` for one that is gone. With `loaded`, its cookie as it
+   * was read, a store that can tell leaves a session alone to which another request has given another lifetime since.
+   */
+  touch(
+    sid: string,
+    session: Outgoing,
+    expires: number | undefined,
+    loaded?: CookieData,
+  ): Maybe<boolean | undefined | void>
   remove(sid: string): Maybe<void>
 }
 
@@ -123,13 +158,17 @@ function remaining(session: Outgoing): number | undefined {
   return expires === undefined ? undefined : Math.max(0, expires - Date.now())
 }
 
-/** Any store that is not ours. Always called as `store.method(…)`: it may have private fields, or be patched later. */
+/**
+ * Any store that is not ours. Always called as `store.method(…)`: it may have private fields, or be patched later.
+ * It cannot compare and replace; requests of this process that overlap on a session take their turns here instead.
+ */
 class ForeignPort implements StorePort {
   readonly touches: boolean
   readonly mutates = true
   readonly #store: ForeignStore
   readonly #dialect: Dialect
   readonly #unit: TtlUnit
+  readonly #flights = new Flights()
 
   constructor(store: ForeignStore, unit: TtlUnit) {
     this.#store = store
@@ -138,7 +177,70 @@ class ForeignPort implements StorePort {
     this.touches = typeof store.touch === 'function'
   }
 
-  read(sid: string): Maybe<Stored | undefined> {
+  enter(sid: string): Ticket {
+    return this.#flights.enter(sid)
+  }
+
+  read(sid: string): Maybe<Loaded | undefined> {
+    const ticket = this.enter(sid)
+    return chain(this.#get(sid), (stored) => (stored ? { stored, ticket } : undefined))
+  }
+
+  write(sid: string, session: Outgoing, ticket: Ticket | undefined): Maybe<void> {
+    if (!ticket) return this.#set(sid, session)
+    return ticket.queue(() => chain(this.#set(sid, session), () => ticket.wrote(session.json)))
+  }
+
+  update(
+    sid: string,
+    from: Stored,
+    make: (current: Stored) => Outgoing,
+    ticket: Ticket | undefined,
+    reread: boolean,
+  ): Maybe<Stored | undefined> {
+    const taken = ticket ?? this.enter(sid)
+    const write = (current: Stored): Maybe<Stored> => {
+      const session = make(current)
+      const { json } = session
+      return chain(this.#set(sid, session), () => {
+        taken.wrote(json)
+        return json
+      })
+    }
+    return taken.queue(() => {
+      if (taken.gone) return undefined
+      const known = taken.interference ?? from
+      // A record past its date is mostly gone, and sometimes was touched without being written: only the store knows.
+      if (!reread && !isOver(known)) return write(known)
+      return chain(this.#get(sid), (stored) => {
+        if (!stored) return undefined
+        return write(reread && isChanged(from, stored) ? stored : known)
+      })
+    })
+  }
+
+  touch(
+    sid: string,
+    session: Outgoing,
+    _loaded: CookieData | undefined,
+    ticket: Ticket | undefined,
+  ): Maybe<boolean | undefined> {
+    const taken = ticket ?? this.enter(sid)
+    return taken.queue(() => {
+      if (taken.gone) return false
+      return chain(this.#touch(sid, session), () => undefined)
+    })
+  }
+
+  remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
+    const taken = ticket ?? this.enter(sid)
+    return taken.queue(() => {
+      taken.destroying()
+      return chain(this.#destroy(sid), () => taken.destroying())
+    })
+  }
+
+  #get(sid: string): Maybe<Stored | undefined> {
     try {
       const found = this.#ask((callback) => this.#store.get(sid, callback))
       return isPromise(found) ? found.then(asStored, missingOrThrow) : asStored(found)
@@ -147,22 +249,22 @@ class ForeignPort implements StorePort {
     }
   }
 
-  write(sid: string, session: Outgoing): Maybe<void> {
+  #set(sid: string, session: Outgoing): Maybe<void> {
     return this.#ask((callback) => {
       const third = this.#dialect === 'promise' ? this.#ttl(session) : callback
       return this.#store.set(sid, session.session, third)
     }) as Maybe<void>
   }
 
-  touch(sid: string, session: Outgoing): Maybe<void> {
+  #touch(sid: string, session: Outgoing): Maybe<unknown> {
     return this.#ask((callback) =>
       this.#dialect === 'promise' && this.#unit === 's'
         ? this.#store.touch?.(sid, this.#ttl(session))
         : this.#store.touch?.(sid, session.session, callback),
-    ) as Maybe<void>
+    )
   }
 
-  remove(sid: string): Maybe<void> {
+  #destroy(sid: string): Maybe<void> {
     return this.#ask((callback) => this.#store.destroy(sid, callback)) as Maybe<void>
   }
 
@@ -185,6 +287,17 @@ function missingOrThrow(error: unknown): undefined {
   throw error
 }
 
+/** The date that was stored with a record has passed. */
+function isOver(stored: Stored): boolean {
+  const expires = expiryOf(new Snapshot(stored).cookie)
+  return expires !== undefined && expires <= Date.now()
+}
+
+/** Another process may have written what the store holds now. */
+function isChanged(from: Stored, now: Stored): boolean {
+  return typeof from !== 'string' || typeof now !== 'string' || from !== now
+}
+
 /** A bundled store: straight to its driver, unless somebody has replaced a method of the store. */
 class DriverPort implements StorePort {
   readonly touches = true
@@ -196,28 +309,54 @@ class DriverPort implements StorePort {
     this.#patched = new ForeignPort(store, unit)
   }
 
+  get #driver(): Driver | undefined {
+    return this.#store[DRIVER]?.()
+  }
+
   get mutates(): boolean {
-    return this.#store[DRIVER]?.() === undefined
+    return this.#driver === undefined
   }
 
-  read(sid: string): Maybe<Stored | undefined> {
-    const driver = this.#store[DRIVER]?.()
-    return driver ? driver.read(sid) : this.#patched.read(sid)
+  enter(sid: string): Ticket | undefined {
+    return this.#driver ? undefined : this.#patched.enter(sid)
   }
 
-  write(sid: string, session: Outgoing): Maybe<void> {
-    const driver = this.#store[DRIVER]?.()
-    return driver ? driver.write(sid, session, expiryOf(session.cookie)) : this.#patched.write(sid, session)
+  read(sid: string): Maybe<Loaded | undefined> {
+    const driver = this.#driver
+    if (!driver) return this.#patched.read(sid)
+    return chain(driver.read(sid), (stored) => (stored ? { stored, ticket: undefined } : undefined))
   }
 
-  touch(sid: string, session: Outgoing): Maybe<void> {
-    const driver = this.#store[DRIVER]?.()
-    return driver ? driver.touch(sid, session, expiryOf(session.cookie)) : this.#patched.touch(sid, session)
+  write(sid: string, session: Outgoing, ticket: Ticket | undefined): Maybe<void> {
+    const driver = this.#driver
+    return driver ? driver.write(sid, session, expiryOf(session.cookie)) : this.#patched.write(sid, session, ticket)
   }
 
-  remove(sid: string): Maybe<void> {
-    const driver = this.#store[DRIVER]?.()
-    return driver ? driver.remove(sid) : this.#patched.remove(sid)
+  update(
+    sid: string,
+    from: Stored,
+    make: (current: Stored) => Outgoing,
+    ticket: Ticket | undefined,
+    reread: boolean,
+  ): Maybe<Stored | undefined> {
+    const driver = this.#driver
+    return driver ? driver.update(sid, from, make) : this.#patched.update(sid, from, make, ticket, reread)
+  }
+
+  touch(
+    sid: string,
+    session: Outgoing,
+    loaded: CookieData | undefined,
+    ticket: Ticket | undefined,
+  ): Maybe<boolean | undefined> {
+    const driver = this.#driver
+    if (!driver) return this.#patched.touch(sid, session, loaded, ticket)
+    return driver.touch(sid, session, expiryOf(session.cookie), loaded) as Maybe<boolean | undefined>
+  }
+
+  remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
+    const driver = this.#driver
+    return driver ? driver.remove(sid) : this.#patched.remove(sid, ticket)
   }
 }
 

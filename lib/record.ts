@@ -1,28 +1,80 @@
 // One session's record as one request knows it: what was loaded, what has been saved, whether it is gone.
 // Every `Session` has one; it does for the session's methods what they ask of the store.
 
-import type { Cookie } from './cookie.ts'
+import type { Cookie, CookieData } from './cookie.ts'
+import { debug } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { chain, type Maybe } from './maybe.ts'
-import type { StorePort } from './port.ts'
-import { Outgoing, Snapshot, sameData, serializeData } from './snapshot.ts'
+import { isCookieChanged, mergeCookie, mergeData } from './merge.ts'
+import type { Ticket } from './overlap.ts'
+import type { Loaded, StorePort } from './port.ts'
+import { Outgoing, Snapshot, type Stored, sameData, serializeData } from './snapshot.ts'
+
+/**
+ * How a session that others may have changed is written. `merge`: our changes on top of theirs, never what is gone.
+ * `reread`: the same, with a look at the store before each write, for stores that cannot compare and replace.
+ * `overwrite`: the whole record whatever there is, as express-session does.
+ */
+export type Concurrency = 'merge' | 'reread' | 'overwrite'
+
+/** What the request and the store agreed on last. */
+interface Agreed {
+  /** The data as this request knew it: its changes are measured against it. */
+  readonly data: string
+  readonly cookie: CookieData
+  /** What the store held then. */
+  readonly stored: () => Stored
+}
 
 export class SessionRecord {
   readonly id: string
   readonly port: StorePort
-  /** The data that "modified" is measured against. */
+  /** The data that "modified" is measured against: as it was when the request got the session. */
   readonly base: string
-  /** The data that the store is known to hold; undefined: to be saved in any case. */
-  #saved: string | undefined
-  /** The store has acknowledged a destroy. */
-  destroyed = false
+  /** The store was found to hold this session no more; or this request has destroyed it. */
+  gone = false
 
-  /** `saved`: the store holds `base` already, and there is no need to write it again. */
-  constructor(id: string, port: StorePort, base: string, saved: boolean) {
+  readonly #concurrency: Concurrency
+  /** Undefined for a session that has never been in the store: it may be created there. */
+  #agreed: Agreed | undefined
+  /** The data that need not be written again. */
+  #saved: string | undefined
+  /** The record was put into the request by hand: the app may mean to create it. */
+  readonly #mayCreate: boolean
+  #ticket: Ticket | undefined
+
+  private constructor(
+    id: string,
+    port: StorePort,
+    concurrency: Concurrency,
+    snapshot?: Snapshot,
+    saved = false,
+    mayCreate = false,
+  ) {
     this.id = id
     this.port = port
-    this.base = base
-    this.#saved = saved ? base : undefined
+    this.base = snapshot ? snapshot.data : '{}'
+    this.#concurrency = concurrency
+    this.#saved = saved ? this.base : undefined
+    this.#mayCreate = mayCreate
+    this.#ticket = snapshot?.ticket
+    if (snapshot) this.#agreed = { data: this.base, cookie: snapshot.cookie, stored: () => snapshot.stored }
+  }
+
+  /** The record of a session that the store does not hold. */
+  static create(id: string, port: StorePort, concurrency: Concurrency): SessionRecord {
+    return new SessionRecord(id, port, concurrency)
+  }
+
+  /** The record of a session that was loaded. `saved`: there is no need to write it unless it changes. */
+  static loaded(
+    id: string,
+    port: StorePort,
+    concurrency: Concurrency,
+    snapshot: Snapshot,
+    saved: boolean,
+  ): SessionRecord {
+    return new SessionRecord(id, port, concurrency, snapshot, saved, snapshot.byHand)
   }
 
   get wasSaved(): boolean {
@@ -33,31 +85,86 @@ export class SessionRecord {
     return !sameData(this.base, data)
   }
 
-  isSaved(data: string): boolean {
-    return this.#saved !== undefined && sameData(this.#saved, data)
+  /** The store holds the session as it is: its data, and where it matters its cookie's attributes. */
+  isSaved(data: string, cookie: CookieData): boolean {
+    if (this.gone) return true
+    if (this.#saved === undefined || !sameData(this.#saved, data)) return false
+    return this.#concurrency === 'overwrite' || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
   }
 
-  /** Writes the session. `last`: nobody will ask what was saved. */
-  save(session: { cookie: Cookie }, data: string = serializeData(session), last = false): Maybe<void> {
-    const written = this.port.write(this.id, new Outgoing(session.cookie, () => session, data))
-    // Some stores stamp the session that they are given; the stamp is not the app's change.
-    const saved = this.port.mutates && !last ? serializeData(session) : data
-    return chain(written, () => {
-      this.#saved = saved
+  /** Writes the session as it is now. */
+  save(session: { cookie: Cookie }): Maybe<void> {
+    return this.write(new Outgoing(session.cookie, () => session, serializeData(session)))
+  }
+
+  /** Writes `ours`. `last`: nobody will ask afterwards what was saved. */
+  write(ours: Outgoing, last = false): Maybe<void> {
+    const overwrites = this.#concurrency === 'overwrite'
+    if (this.gone && !overwrites) {
+      debug('not saved: the session is gone')
+      return undefined
+    }
+    const agreed = this.#agreed
+    if (!agreed || overwrites) return this.#create(ours, last)
+
+    const from = agreed.stored()
+    const make = (current: Stored): Outgoing => (current === from ? ours : merge(agreed, ours, current))
+    const updated = this.port.update(this.id, from, make, this.#ticket, this.#concurrency === 'reread')
+    return chain(updated, (held) => {
+      if (held !== undefined) return this.#agree(ours, this.#stamped(ours, last), () => held)
+      if (this.#mayCreate) return this.#create(ours, last)
+      debug('not saved: the session was destroyed, or ran out, while this request went on')
+      this.gone = true
+      return undefined
+    })
+  }
+
+  #create(ours: Outgoing, last: boolean): Maybe<void> {
+    if (this.#concurrency !== 'overwrite') this.#ticket ??= this.port.enter(this.id)
+    const written = this.port.write(this.id, ours, this.#ticket)
+    const saved = this.#stamped(ours, last)
+    return chain(written, () => this.#agree(ours, saved, () => ours.json))
+  }
+
+  /** The data after the store had it in its hands: some stores stamp the session, which is not the app's change. */
+  #stamped(ours: Outgoing, last: boolean): string {
+    return this.port.mutates && !last ? serializeData(ours.session) : ours.data
+  }
+
+  #agree(ours: Outgoing, saved: string, stored: () => Stored): void {
+    this.#saved = saved
+    this.#agreed = { data: saved, cookie: ours.cookie.data, stored }
+  }
+
+  /** Tells the store that the session goes on until its cookie expires. */
+  touch(session: Outgoing): Maybe<void> {
+    return chain(this.port.touch(this.id, session, this.#agreed?.cookie, this.#ticket), (there) => {
+      if (there !== false) return
+      debug('not touched: the session is gone')
+      this.gone = this.#concurrency !== 'overwrite'
     })
   }
 
   destroy(): Maybe<void> {
-    return chain(this.port.remove(this.id), () => {
-      this.destroyed = true
+    return chain(this.port.remove(this.id, this.#ticket), () => {
+      this.gone = true
     })
   }
 
   /** What the store holds now. @throws SessionError `failed to load session` when it holds nothing. */
   reload(): Maybe<Snapshot> {
-    return chain(this.port.read(this.id), (stored) => {
-      if (!stored) throw new SessionError('ERR_SESSION_MISSING', 'failed to load session')
-      return new Snapshot(stored)
+    return chain(this.port.read(this.id), (loaded: Loaded | undefined) => {
+      if (!loaded) throw new SessionError('ERR_SESSION_MISSING', 'failed to load session')
+      return new Snapshot(loaded.stored, loaded.ticket)
     })
   }
+}
+
+/** Our changes on top of what another request has stored. */
+function merge(agreed: Agreed, ours: Outgoing, current: Stored): Outgoing {
+  const theirs = new Snapshot(current)
+  const data = mergeData(agreed.data, ours.data, theirs.data)
+  const cookie = mergeCookie(agreed.cookie, ours.cookie.data, theirs.cookie)
+  debug('merged with what another request has stored')
+  return new Outgoing(cookie, () => Object.assign({ cookie }, JSON.parse(data)), data)
 }

@@ -5,7 +5,7 @@ import { reviveCookie } from './cookie.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
 import { isPromise, type Maybe, settle } from './maybe.ts'
 import type { StorePort } from './port.ts'
-import { SessionRecord } from './record.ts'
+import { type Concurrency, SessionRecord } from './record.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /**
@@ -32,6 +32,7 @@ export interface SessionRequest {
   session?: unknown
   sessionID?: unknown
   sessionStore?: unknown
+  /** @internal */
   [LIFE]?: RequestLife
 }
 
@@ -39,6 +40,7 @@ export interface SessionRequest {
 export interface RequestLife {
   /** Loaded sessions count as saved until they change: the `resave: false` rule. */
   readonly keepsUnmodified: boolean
+  readonly concurrency: Concurrency
   /** The response waits for this. */
   track<T>(work: Maybe<T>): Maybe<T>
   /** Gives the request a new, empty session under a new id. */
@@ -48,15 +50,34 @@ export interface RequestLife {
 export const LIFE: unique symbol = Symbol.for('unisession.life') as never
 export const RECORD: unique symbol = Symbol.for('unisession.record') as never
 
+/** `session.flash`, unless the app keeps data of its own under that name. */
+export type SessionFlash = 'flash' extends keyof SessionData
+  ? object
+  : {
+      /**
+       * Messages for the next page, kept until they are read.
+       * `flash(type, message, …formatArguments)` adds and returns the count of that type; `flash(type)` returns that
+       * type's messages and clears them; `flash()` all of them by type. Shared with connect-flash and express-flash.
+       */
+      get flash(): Flash
+      set flash(value: unknown)
+    }
+
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the class has the accessor
+export interface Session extends SessionFlash {}
+
 /**
  * The session of one request. Its enumerable properties are the user's data and `cookie`; everything else is
  * hidden, so that it can be iterated, merged and stored. Methods take a Node-style callback and then return
  * `this`, as in express-session; without one they return a Promise, which may be ignored.
  */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
 export class Session {
   declare readonly id: string
   declare cookie: Cookie
+  /** @internal */
   declare readonly req: SessionRequest
+  /** @internal */
   declare [RECORD]: SessionRecord | undefined
 
   /** @internal Sessions are made by the middleware and by `Store.createSession`. */
@@ -94,6 +115,7 @@ export class Session {
    */
   save(callback: ErrorCallback): this
   save(): Promise<void>
+  save(callback?: ErrorCallback): this | Promise<void>
   save(callback?: ErrorCallback): this | Promise<void> {
     return settle(this, () => track(this.req, () => recordOf(this).save(this)), callback)
   }
@@ -143,15 +165,12 @@ export class Session {
     return settle(this, () => track(this.req, () => regenerate(this, keep)), callback)
   }
 
-  /**
-   * Messages for the next page, kept until they are read.
-   * `flash(type, message, …formatArguments)` adds and returns the count of that type; `flash(type)` returns that
-   * type's messages and clears them; `flash()` all of them by type. Shared with connect-flash and express-flash.
-   */
+  /** @internal */
   get flash(): Flash {
     return readFlash(this)
   }
 
+  /** @internal */
   set flash(value: unknown) {
     writeFlash(this, value)
   }
@@ -191,19 +210,26 @@ export function recordOf(session: Session): SessionRecord {
 
 /** Makes `req.session` of what a store held. */
 export function openSession(req: SessionRequest, port: StorePort, snapshot: Snapshot, cookie?: Cookie): Session {
-  const { data } = snapshot
+  // Before the app can change what the store handed over.
+  void snapshot.data
   const session = new Session(req, snapshot.open())
   session.cookie = cookie ?? reviveCookie(snapshot.cookie)
-  session[RECORD] = new SessionRecord(session.id, port, data, req[LIFE]?.keepsUnmodified ?? false)
+  session[RECORD] = loadedRecord(req, port, snapshot)
   req.session = session
   return session
+}
+
+/** The record behind a session that was loaded for this request. */
+export function loadedRecord(req: SessionRequest, port: StorePort, snapshot: Snapshot): SessionRecord {
+  const { keepsUnmodified = false, concurrency = 'merge' } = req[LIFE] ?? {}
+  return SessionRecord.loaded(req.sessionID as string, port, concurrency, snapshot, keepsUnmodified)
 }
 
 /** Makes `req.session` a new one under `req.sessionID`. */
 export function newSession(req: SessionRequest, port: StorePort, cookie: Cookie): Session {
   const session = new Session(req)
   session.cookie = cookie
-  session[RECORD] = new SessionRecord(session.id, port, '{}', false)
+  session[RECORD] = SessionRecord.create(session.id, port, req[LIFE]?.concurrency ?? 'merge')
   req.session = session
   return session
 }

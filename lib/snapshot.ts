@@ -3,6 +3,7 @@
 
 import type { Cookie, CookieData } from './cookie.ts'
 import { SessionError } from './errors.ts'
+import type { Ticket } from './overlap.ts'
 
 /** A record as a store hands it over: its JSON, or the object made of it. */
 export type Stored = string | StoredObject
@@ -44,12 +45,21 @@ export function splitRecord(json: string): { cookie: CookieData; data: string } 
 
 /** What a store held when the session was read. Its data is parsed only when somebody looks at it. */
 export class Snapshot {
+  /** The record as the store handed it over. */
+  readonly stored: Stored
+  /** The reader's place among the requests that use this session, where its store has such. */
+  readonly ticket: Ticket | undefined
+  /** The record came from the app, not from a store. */
+  readonly byHand: boolean
   readonly #object: StoredObject | undefined
   readonly #parts: { cookie: CookieData; data: string } | undefined
   #data: string | undefined
 
   /** @throws what reading its cookie throws, for a record that cannot be a session: express-session's TypeError. */
-  constructor(stored: Stored) {
+  constructor(stored: Stored, ticket?: Ticket, byHand = false) {
+    this.stored = stored
+    this.ticket = ticket
+    this.byHand = byHand
     if (typeof stored === 'string') this.#parts = splitRecord(stored)
     if (!this.#parts) {
       this.#object = typeof stored === 'string' ? (JSON.parse(stored) as StoredObject) : stored
@@ -94,6 +104,7 @@ export class Outgoing {
   readonly cookie: Cookie
   readonly #session: () => object
   #data: string | undefined
+  #json: string | undefined
 
   constructor(cookie: Cookie, session: () => object, data?: string) {
     this.cookie = cookie
@@ -114,6 +125,7 @@ export class Outgoing {
 
   /** The whole record as JSON. */
   get json(): string {
-    return joinRecord(JSON.stringify(this.cookie), this.data)
+    this.#json ??= joinRecord(JSON.stringify(this.cookie), this.data)
+    return this.#json
   }
 }

@@ -2,9 +2,9 @@
 
 import { EventEmitter } from 'node:events'
 import { chain, settle } from './maybe.ts'
-import { type ForeignStore, portOf } from './port.ts'
+import { type ForeignStore, type Loaded, portOf } from './port.ts'
 import { type ErrorCallback, openSession, type Session, type SessionData, type SessionRequest } from './session.ts'
-import { Snapshot, type Stored } from './snapshot.ts'
+import { Snapshot } from './snapshot.ts'
 
 // `any` in these callbacks, as in the types that stores for express-session were written against.
 // biome-ignore lint/suspicious/noExplicitAny: see above
@@ -18,7 +18,9 @@ export type LengthCallback = (error: any, length?: number) => void
  * The contract of express-session's stores. A missing, expired or never issued id is not an error: `get` answers
  * with nothing, `destroy` and `touch` do nothing. An error says that the store could not do its work.
  */
-export interface Store extends EventEmitter {
+declare abstract class StoreBase extends EventEmitter {
+  constructor(options?: unknown)
+
   /** Destroys the request's session and gives it a new one. */
   regenerate(req: SessionRequest, callback: ErrorCallback): void
   /** Loads a `Session` outside of a request; `undefined` when there is none. */
@@ -28,25 +30,21 @@ export interface Store extends EventEmitter {
   /** Gives the request a new session; assigned by `session()`, so the last middleware on a store wins. */
   generate?(req: SessionRequest): void
 
-  get(sid: string, callback: GetCallback): void
-  set(sid: string, session: SessionData, callback?: ErrorCallback): void
-  destroy(sid: string, callback?: ErrorCallback): void
+  abstract get(sid: string, callback: GetCallback): void
+  abstract set(sid: string, session: SessionData, callback?: ErrorCallback): void
+  abstract destroy(sid: string, callback?: ErrorCallback): void
   all?(callback: AllCallback): void
   length?(callback: LengthCallback): void
   clear?(callback?: ErrorCallback): void
   touch?(sid: string, session: SessionData, callback?: () => void): void
 }
 
-/** `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work. */
-export interface StoreConstructor {
-  new (options?: unknown): Store
-  (this: unknown, options?: unknown): void
-  readonly prototype: Store
-}
+export type Store = StoreBase
 
-export const Store: StoreConstructor = function Store(this: EventEmitter): void {
+/** `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work. */
+export const Store: typeof StoreBase = function Store(this: EventEmitter): void {
   EventEmitter.call(this)
-} as unknown as StoreConstructor
+} as unknown as typeof StoreBase
 
 Object.setPrototypeOf(Store.prototype, EventEmitter.prototype)
 Object.setPrototypeOf(Store, EventEmitter)
@@ -64,15 +62,27 @@ Store.prototype.load = function load(sid: string, callback: GetCallback): void {
   settle(
     undefined,
     () =>
-      chain(port.read(sid), (stored: Stored | undefined) =>
-        stored ? openSession({ sessionID: sid, sessionStore: this }, port, new Snapshot(stored)) : undefined,
+      chain(port.read(sid), (loaded: Loaded | undefined) =>
+        loaded
+          ? openSession({ sessionID: sid, sessionStore: this }, port, new Snapshot(loaded.stored, loaded.ticket))
+          : undefined,
       ),
     callback as ErrorCallback,
   )
 }
 
 Store.prototype.createSession = function createSession(req: SessionRequest, data: SessionData): Session & SessionData {
-  return openSession(req, portOf(this as ForeignStore), new Snapshot(data as never))
+  return openSession(req, portOf(this as ForeignStore), new Snapshot(data as never, undefined, true)) as Session &
+    SessionData
+}
+
+/** A store of any other package: what `session()` needs of it, whatever its types say of sessions and requests. */
+export interface CallbackStore {
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  get(sid: string, callback: (error: any, session?: any) => void): unknown
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  set(sid: string, session: any, callback?: ErrorCallback): unknown
+  destroy(sid: string, callback?: ErrorCallback): unknown
 }
 
 /** A store whose methods return promises, as bunWay and bun-router document theirs. */

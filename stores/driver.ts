@@ -56,7 +56,11 @@ export abstract class DriverStore extends Store {
   override touch(sid: string, session: object, callback: ErrorCallback): void
   override touch(sid: string, session: object): Promise<void>
   override touch(sid: string, session: object, callback?: ErrorCallback): void | Promise<void> {
-    return settle(undefined, () => this.driver.touch(sid, outgoing(session), expiry(session)), callback)
+    return settle(
+      undefined,
+      () => chain(this.driver.touch(sid, outgoing(session), expiry(session)), () => undefined),
+      callback,
+    )
   }
 
   override destroy(sid: string, callback: ErrorCallback): void

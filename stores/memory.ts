@@ -1,6 +1,6 @@
 // MemoryStore: sessions of one process, gone with it.
 
-import { expiryOf } from '../lib/cookie.ts'
+import { type CookieData, expiryOf } from '../lib/cookie.ts'
 import { optionError } from '../lib/errors.ts'
 import { settle } from '../lib/maybe.ts'
 import type { Driver } from '../lib/port.ts'
@@ -84,7 +84,7 @@ export class MemoryStore extends DriverStore {
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#put(sid, session.json, expires),
     update: (sid, _from, make) => this.#update(sid, make),
-    touch: (sid, session, expires) => this.#touch(sid, session, expires),
+    touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     remove: (sid) => this.#remove(sid),
   }
 
@@ -141,16 +141,18 @@ export class MemoryStore extends DriverStore {
     return json
   }
 
-  #touch(sid: string, session: Outgoing, expires: number | undefined): void {
+  #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): boolean {
     const json = this.#read(sid)
-    if (json === undefined) return
-    const cookie = JSON.stringify(session.cookie)
+    if (json === undefined) return false
     const parts = splitRecord(json)
-    this.#put(
-      sid,
-      parts ? joinRecord(cookie, parts.data) : JSON.stringify({ ...JSON.parse(json), cookie: session.cookie }),
-      expires,
-    )
+    // Another request has given the session another lifetime since this one read it.
+    if (loaded && parts && parts.cookie.originalMaxAge !== loaded.originalMaxAge) return true
+    const cookie = JSON.stringify(session.cookie)
+    const touched = parts
+      ? joinRecord(cookie, parts.data)
+      : JSON.stringify({ ...JSON.parse(json), cookie: session.cookie })
+    this.#put(sid, touched, expires)
+    return true
   }
 
   #remove(sid: string): void {

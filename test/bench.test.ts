@@ -21,15 +21,19 @@ async function bench(...args: string[]): Promise<Cell[]> {
 
 describe('npm run bench', () => {
   // Other work on the machine can spoil a measurement, so it has three tries.
-  it.each(['untouched', 'read'])('a request of kind %s costs less than with express-session', {
-    timeout: 60_000,
-    retry: 2,
-  }, async (kind) => {
-    const [cell] = await bench('--short', '--kind', kind)
-    expect(cell).toMatchObject({ kind, size: '20KB' })
-    expect(cell?.['express-session'].cost).toBeGreaterThan(0)
-    expect(cell?.ratio).toBeLessThan(1)
-  })
+  it.each(['untouched', 'read'])(
+    'a request of kind %s costs less than with express-session',
+    {
+      timeout: 60_000,
+      retry: 2,
+    },
+    async (kind) => {
+      const [cell] = await bench('--short', '--kind', kind)
+      expect(cell).toMatchObject({ kind, size: '20KB' })
+      expect(cell?.['express-session'].cost).toBeGreaterThan(0)
+      expect(cell?.ratio).toBeLessThan(1)
+    },
+  )
 
   it('refuses a choice that it does not have', async () => {
     await expect(bench('--store', 'tape')).rejects.toThrow('--store is one of memory, file, redis; not tape')

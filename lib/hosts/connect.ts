@@ -11,12 +11,14 @@ import type { Store } from '../store.ts'
 
 declare global {
   namespace Express {
+    type SessionStore = Store & { generate(req: Request): void }
+
     interface Request {
       /** This request's session; its data is typed by `SessionData`. */
       session: Session & Partial<SessionData>
       /** The session's id. */
       sessionID: string
-      sessionStore: Store
+      sessionStore: SessionStore
     }
   }
 }

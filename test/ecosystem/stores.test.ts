@@ -42,14 +42,9 @@ const stores: [string, Open][] = [
   [
     'session-file-store',
     async () => {
+      const FileStore = sessionFileStore(session)
       const path = await mkdtemp(join(tmpdir(), 'sessions-'))
-      const store = new (sessionFileStore(session as never))({
-        path,
-        retries: 1,
-        minTimeout: 1,
-        logFn() {},
-        reapInterval: -1,
-      })
+      const store = new FileStore({ path, retries: 1, minTimeout: 1, logFn() {}, reapInterval: -1 })
       return {
         store,
         expiry: async (sid) => JSON.parse(await readFile(join(path, `${sid}.json`), 'utf8')).__lastAccess,
@@ -92,10 +87,10 @@ const stores: [string, Open][] = [
   [
     'connect-pg-simple',
     async () => {
+      const PgStore = connectPgSimple(session)
       const postgres = await startPostgres()
       if (!postgres) return undefined
       const { pool, schema } = postgres
-      const PgStore = connectPgSimple(session as never)
       const store = new PgStore({
         pool,
         schemaName: schema,

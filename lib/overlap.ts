@@ -1,0 +1,89 @@
+// Requests of this process that overlap on one session of a store which cannot update atomically itself.
+// What they wrote is remembered as long as one of them is still there, so that they can be merged without I/O.
+
+import { isPromise, type Maybe } from './maybe.ts'
+import type { Stored } from './snapshot.ts'
+
+/** One session, as the requests of this process use it. */
+class Flight {
+  /** Counts what this process did to the record. */
+  version = 0
+  /** The version at which the record was last destroyed. */
+  goneAt = -1
+  /** What this process wrote last. */
+  latest: Stored | undefined
+  #tail: Promise<unknown> | undefined
+
+  /** Runs `work` after all that was begun before, at once when that is nothing. */
+  queue<T>(work: () => Maybe<T>): Maybe<T> {
+    const result = this.#tail ? this.#tail.then(work, work) : work()
+    if (isPromise(result)) {
+      const tail = result
+      this.#tail = tail
+      const done = (): void => {
+        if (this.#tail === tail) this.#tail = undefined
+      }
+      tail.then(done, done)
+    }
+    return result
+  }
+}
+
+/** A request's place among those that use a session. Holding it keeps the session's history known. */
+export class Ticket {
+  readonly #flight: Flight
+  #seen: number
+
+  constructor(flight: Flight) {
+    this.#flight = flight
+    this.#seen = flight.version
+  }
+
+  /** The session was destroyed since this request began to read it. */
+  get gone(): boolean {
+    return this.#flight.goneAt > this.#seen
+  }
+
+  /** What another request of this process has written since. */
+  get interference(): Stored | undefined {
+    return this.#flight.version === this.#seen ? undefined : this.#flight.latest
+  }
+
+  queue<T>(work: () => Maybe<T>): Maybe<T> {
+    return this.#flight.queue(work)
+  }
+
+  /** This request has written. */
+  wrote(record: Stored): void {
+    this.#flight.latest = record
+    this.#seen = ++this.#flight.version
+  }
+
+  /** Said before and after a destroy: whoever has read in between has read what is gone. */
+  destroying(): void {
+    this.#flight.goneAt = ++this.#flight.version
+    this.#flight.latest = undefined
+  }
+}
+
+/** The sessions of one store that requests of this process use now. */
+export class Flights {
+  readonly #flights = new Map<string, WeakRef<Flight>>()
+  #sweepAt = 1024
+
+  /** Takes a place; call it before reading. It is given back by being forgotten: a request may never end. */
+  enter(sid: string): Ticket {
+    let flight = this.#flights.get(sid)?.deref()
+    if (!flight) {
+      flight = new Flight()
+      this.#flights.set(sid, new WeakRef(flight))
+      if (this.#flights.size > this.#sweepAt) this.#sweep()
+    }
+    return new Ticket(flight)
+  }
+
+  #sweep(): void {
+    for (const [sid, ref] of this.#flights) if (!ref.deref()) this.#flights.delete(sid)
+    this.#sweepAt = Math.max(1024, this.#flights.size * 2)
+  }
+}

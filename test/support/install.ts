@@ -1,0 +1,69 @@
+// Our package as its users have it: packed, and installed in a folder of its own beside what they use with it.
+import { execFile } from 'node:child_process'
+import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+export const root = fileURLToPath(new URL('../..', import.meta.url))
+const modules = join(root, 'node_modules')
+const consumers = join(root, 'test/package/consumers')
+
+/** What people have installed beside us that requires or imports express-session: it has to find ours. */
+const dependents = ['connect-redis', 'connect-pg-simple', '@types/connect-pg-simple']
+
+/** Everything else, as it is. */
+const others = [
+  'bun',
+  'connect',
+  'cookie',
+  'cookie-signature',
+  'express',
+  'pg',
+  'redis',
+  'socket.io',
+  '@types/connect',
+  '@types/express',
+  '@types/node',
+  '@types/pg',
+]
+
+export interface Installation {
+  /** The app's folder. */
+  readonly dir: string
+  /** Writes the named consumers into a folder of the app, and a package.json and other files given as objects. */
+  project(name: string, sources: string[], files: Record<string, object>): Promise<string>
+  remove(): Promise<void>
+}
+
+/** Installs our package under `name`, as `npm install name@npm:unisession` does. Needs a built `dist/`. */
+export async function install(name: string): Promise<Installation> {
+  const dir = await mkdtemp(join(tmpdir(), 'install-'))
+  const installed = (path: string): string => join(dir, 'node_modules', path)
+
+  await run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', dir], { cwd: root })
+  await run('tar', ['-xzf', await packed(dir), '-C', dir])
+  await mkdir(installed('@types'), { recursive: true })
+  await rename(join(dir, 'package'), installed(name))
+
+  for (const path of dependents) await cp(join(modules, path), installed(path), { recursive: true })
+  for (const path of others) await symlink(join(modules, path), installed(path))
+
+  return {
+    dir,
+    async project(folder, sources, files) {
+      const path = join(dir, folder)
+      await mkdir(path, { recursive: true })
+      for (const source of sources) {
+        const text = await readFile(join(consumers, source), 'utf8')
+        await writeFile(join(path, source), text.replaceAll('express-session', name))
+      }
+      for (const [file, content] of Object.entries(files)) await writeFile(join(path, file), JSON.stringify(content))
+      return path
+    },
+    remove: () => rm(dir, { recursive: true, force: true }),
+  }
+}
