@@ -12,8 +12,7 @@ await build({
     index: 'lib/index.ts',
     ...Object.fromEntries(deep.map((name) => [`session/${name}`, `lib/deep/${name}.ts`])),
   },
-  format: ['esm', 'cjs'],
-  dts: true,
+  format: { esm: { dts: false }, cjs: { dts: true } },
   fixedExtension: true,
   outputOptions: { exports: 'named' },
   logLevel: 'warn',
@@ -28,13 +27,24 @@ async function edit(path, change) {
 }
 
 // express-session is `module.exports = session` with statics, and code written for it names its types
-// `session.SessionData`, in CommonJS and ESM alike: the function is a namespace in both declaration files.
-const list = /export (\{[^}]*\});\s*$/
-const named = (names) => names.replace(/,?\s*\w+ as default/, '')
-const namespace = (names) => `declare namespace session {\n  export ${named(names)};\n}\n`
+// `session.SessionData`, in CommonJS and ESM alike: the function is a namespace.
+//
+// ESM has the types of CommonJS under other names. With declarations of its own a program that loads both, as one
+// does whose store's types are CommonJS, had two types of `req.session`, and only one with the app's properties.
+const list = /export \{([^}]*)\};\s*$/
+const isDefault = /,?\s*\w+ as default/
+let names
 
 await edit('dist/index.cjs', (js) => `${js}\nmodule.exports = Object.assign(session, exports);\n`)
-await edit('dist/index.d.cts', (dts) => dts.replace(list, (_, names) => `${namespace(names)}export = session;\n`))
-await edit('dist/index.d.mts', (dts) => dts.replace(list, (all, names) => `${namespace(names)}${all}`))
+await edit('dist/index.d.cts', (dts) =>
+  dts.replace(list, (_, all) => {
+    names = all.replace(isDefault, '').trim()
+    return `declare namespace session {\n  export { ${names} };\n}\nexport = session;\n`
+  }),
+)
+await writeFile('dist/index.d.mts', `export { ${names}, session as default } from './index.cjs';\n`)
 
-for (const name of deep) await edit(`dist/session/${name}.cjs`, (js) => `${js}\nmodule.exports = exports.default;\n`)
+for (const name of deep) {
+  await edit(`dist/session/${name}.cjs`, (js) => `${js}\nmodule.exports = exports.default;\n`)
+  await writeFile(`dist/session/${name}.d.mts`, `export { default } from './${name}.cjs';\n`)
+}

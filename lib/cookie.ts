@@ -156,20 +156,26 @@ export function expiryOf(cookie: { expires?: unknown; originalMaxAge?: unknown }
 
 /** A cookie as a store gave it back: the date is a date again, `originalMaxAge` as it was saved. */
 export function reviveCookie(data: CookieData): Cookie {
-  const { expires, originalMaxAge } = data
-  const cookie = new Cookie(data as CookieOptions)
-  if (typeof expires === 'string') cookie.expires = new Date(expires)
+  const { expires, originalMaxAge, ...attributes } = data
+  const cookie = new Cookie(attributes as CookieOptions)
+  if (expires !== undefined) cookie.expires = typeof expires === 'string' ? new Date(expires) : (expires as Date)
   cookie.originalMaxAge = originalMaxAge
   return cookie
 }
 
 /** A `Set-Cookie` value. @throws TypeError `option … is invalid`, worded as express-session's. */
 export function serializeCookie(name: string, value: string, data: CookieData): string {
-  const { originalMaxAge: _, expires, ...attributes } = data
+  const { expires, secure, httpOnly, domain, path, sameSite, priority, partitioned } = data
   try {
     return serialize(name, value, {
-      ...attributes,
       expires: expires || undefined,
+      secure,
+      httpOnly,
+      domain,
+      path,
+      sameSite,
+      priority,
+      partitioned,
     } as Parameters<typeof serialize>[2])
   } catch (error) {
     // `cookie` 1.x appends the offending value to the message.

@@ -64,7 +64,7 @@ const LAZY: PropertyDescriptor & ThisType<Carrier & { [LIFE]: Lifecycle }> = {
   configurable: true,
   enumerable: true,
   get() {
-    return this[LIFE].open()
+    return this[LIFE].session
   },
   set(value: unknown) {
     Object.defineProperty(this, 'session', {
@@ -93,6 +93,9 @@ export class Lifecycle implements RequestLife {
   #snapshot: Snapshot | undefined
   /** The cookie of a session that nobody has looked at yet. */
   #cookie: Cookie | undefined
+  /** What `req.session` is, once somebody has looked at it. */
+  #current: unknown
+  #looked = false
   #untouched: SessionRecord | undefined
   #touched = false
   #committed = false
@@ -224,9 +227,20 @@ export class Lifecycle implements RequestLife {
     return newSession(req, port, this.#newCookie())
   }
 
-  /** Nobody has looked at the session. */
+  /** `req.session`, read. */
+  get session(): unknown {
+    return this.#looked ? this.#current : this.open()
+  }
+
+  /** `req.session = value`. */
+  replace(value: unknown): void {
+    this.#looked = true
+    this.#current = value
+  }
+
+  /** Nobody has looked at the session, nor taken it away. */
   get #lazy(): boolean {
-    return Object.getOwnPropertyDescriptor(this.#req, 'session')?.get === LAZY.get
+    return !this.#looked && Object.getOwnPropertyDescriptor(this.#req, 'session')?.get === LAZY.get
   }
 
   generate(): void {

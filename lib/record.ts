@@ -8,7 +8,7 @@ import { chain, type Maybe } from './maybe.ts'
 import { isCookieChanged, mergeCookie, mergeData } from './merge.ts'
 import type { Ticket } from './overlap.ts'
 import type { Loaded, StorePort } from './port.ts'
-import { Outgoing, Snapshot, type Stored, sameData, serializeData } from './snapshot.ts'
+import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
 
 /**
  * How a session that others may have changed is written. `merge`: our changes on top of theirs, never what is gone.
@@ -30,7 +30,8 @@ export class SessionRecord {
   readonly id: string
   readonly port: StorePort
   /** The data that "modified" is measured against: as it was when the request got the session. */
-  readonly base: string
+  readonly #base: string
+  readonly #snapshot: Snapshot | undefined
   /** The store was found to hold this session no more; or this request has destroyed it. */
   gone = false
 
@@ -53,12 +54,13 @@ export class SessionRecord {
   ) {
     this.id = id
     this.port = port
-    this.base = snapshot ? snapshot.data : '{}'
+    this.#base = snapshot ? snapshot.data : '{}'
+    this.#snapshot = snapshot
     this.#concurrency = concurrency
-    this.#saved = saved ? this.base : undefined
+    this.#saved = saved ? this.#base : undefined
     this.#mayCreate = mayCreate
     this.#ticket = snapshot?.ticket
-    if (snapshot) this.#agreed = { data: this.base, cookie: snapshot.cookie, stored: () => snapshot.stored }
+    if (snapshot) this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored }
   }
 
   /** The record of a session that the store does not hold. */
@@ -82,13 +84,14 @@ export class SessionRecord {
   }
 
   isModified(data: string): boolean {
-    return !sameData(this.base, data)
+    if (data === this.#base) return false
+    return data !== (this.#snapshot?.canonicalData ?? this.#base)
   }
 
   /** The store holds the session as it is: its data, and where it matters its cookie's attributes. */
   isSaved(data: string, cookie: CookieData): boolean {
     if (this.gone) return true
-    if (this.#saved === undefined || !sameData(this.#saved, data)) return false
+    if (this.#saved !== data && !(this.#saved === this.#base && !this.isModified(data))) return false
     return this.#concurrency === 'overwrite' || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
   }
 

@@ -27,17 +27,26 @@ export function joinRecord(cookie: string, data: string): string {
   return data === '{}' ? `${HEAD}${cookie}}` : `${HEAD}${cookie},${data.slice(1)}`
 }
 
+export interface RecordParts {
+  readonly cookie: CookieData
+  /** The data as JSON. */
+  readonly data: string
+  /** The cookie as it stands in the record. */
+  readonly cookieText: string
+}
+
 /** The two parts of a record whose cookie comes first, without parsing its data; undefined for any other JSON. */
-export function splitRecord(json: string): { cookie: CookieData; data: string } | undefined {
+export function splitRecord(json: string): RecordParts | undefined {
   if (!json.startsWith(`${HEAD}{`)) return undefined
   // A `}` inside a string of the cookie ends a slice that does not parse: look for the next, a few times.
   let end = json.indexOf('}', HEAD.length)
   for (let tries = 0; end !== -1 && tries < 4; tries++, end = json.indexOf('}', end + 1)) {
     const after = json[end + 1]
     if (after !== ',' && after !== '}') continue
+    const cookieText = json.slice(HEAD.length, end + 1)
     try {
-      const cookie = JSON.parse(json.slice(HEAD.length, end + 1)) as CookieData
-      return { cookie, data: after === ',' ? `{${json.slice(end + 2)}` : '{}' }
+      const cookie = JSON.parse(cookieText) as CookieData
+      return { cookie, cookieText, data: after === ',' ? `{${json.slice(end + 2)}` : '{}' }
     } catch {}
   }
   return undefined
@@ -52,7 +61,7 @@ export class Snapshot {
   /** The record came from the app, not from a store. */
   readonly byHand: boolean
   readonly #object: StoredObject | undefined
-  readonly #parts: { cookie: CookieData; data: string } | undefined
+  readonly #parts: RecordParts | undefined
   #data: string | undefined
 
   /** @throws what reading its cookie throws, for a record that cannot be a session: express-session's TypeError. */
@@ -78,6 +87,15 @@ export class Snapshot {
     return this.#data
   }
 
+  /**
+   * The data as our own `JSON.stringify` writes it. Another writer may have spaced or escaped it otherwise, which shows
+   * in its cookie. @throws SyntaxError when the data is not JSON.
+   */
+  get canonicalData(): string {
+    if (!this.#parts || JSON.stringify(this.#parts.cookie) === this.#parts.cookieText) return this.data
+    return JSON.stringify(JSON.parse(this.data))
+  }
+
   /** The record as an object of the caller's own. @throws SyntaxError when its data is not JSON. */
   open(): StoredObject {
     if (this.#parts)
@@ -86,16 +104,6 @@ export class Snapshot {
         ...(JSON.parse(this.#parts.data) as object),
       }
     return this.#object as StoredObject
-  }
-}
-
-/** Whether two serialisations are the same data; another writer may have spaced or escaped it otherwise. */
-export function sameData(a: string, b: string): boolean {
-  if (a === b) return true
-  try {
-    return JSON.stringify(JSON.parse(a)) === b
-  } catch {
-    return false
   }
 }
 
