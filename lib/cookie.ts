@@ -64,7 +64,6 @@ export interface SessionCookie {
   signed?: boolean | undefined
 }
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the class has every member of the interface
 export interface Cookie extends SessionCookie {}
 
 /**
@@ -144,6 +143,19 @@ export class Cookie implements CookieOptions {
   toJSON(): CookieData {
     return this.data
   }
+}
+
+/** Whether this is a session's cookie, of this or another copy of the package; an app may have put an object there. */
+export function isCookie(cookie: unknown): cookie is Cookie {
+  return typeof (cookie as Cookie | undefined)?.toJSON === 'function'
+}
+
+/** `session.cookie = { ...session.cookie, maxAge }`: the attributes as they stand there, a lifetime above all. */
+export function cookieFrom(given: object | undefined): Cookie {
+  const { _expires, expires = _expires, originalMaxAge, ...attributes } = (given ?? {}) as Record<string, unknown>
+  const cookie = new Cookie(attributes as CookieOptions)
+  if (attributes.maxAge === undefined) cookie.expires = expires as Date
+  return cookie
 }
 
 /** When a cookie lets its session expire, in ms since the epoch; undefined when it sets no date. */

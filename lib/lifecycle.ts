@@ -2,13 +2,24 @@
 // hosts call the four acts, stores are behind their port.
 
 import type { EventEmitter } from 'node:events'
-import { Cookie, type CookieOptions, readCookies, reviveCookie, serializeCookie } from './cookie.ts'
+import {
+  Cookie,
+  type CookieOptions,
+  cookieFrom,
+  isCookie,
+  readCookies,
+  reviveCookie,
+  serializeCookie,
+} from './cookie.ts'
 import { debug, debugging, deprecate, warn } from './diagnostics.ts'
+import { type FlashShape, shapeFlash } from './flash.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import type { Settings } from './options.ts'
 import type { Loaded, StorePort } from './port.ts'
 import type { Concurrency, SessionRecord } from './record.ts'
 import {
+  type ErrorCallback,
+  emptyOut,
   hasOwnSave,
   LIFE,
   loadedRecord,
@@ -16,6 +27,7 @@ import {
   openSession,
   RECORD,
   type RequestLife,
+  renewSession,
   type Session,
   type SessionRequest,
 } from './session.ts'
@@ -47,6 +59,16 @@ export interface HostRequest {
   readonly secure: boolean | undefined
   /** The X-Forwarded-Proto header. */
   readonly forwardedProto: string | undefined
+  readonly manners?: Manners
+}
+
+/** What a host's documentation promises of the session itself. */
+export interface Manners {
+  /** One session object serves the whole request: `regenerate` and `destroy` empty it instead of replacing it. */
+  readonly keepsObject?: boolean
+  /** The answer may come from the callback of a session method: {@link Lifecycle.settled} waits for it. */
+  readonly awaitsCallbacks?: boolean
+  readonly flash?: FlashShape
 }
 
 /** The request object that the app sees, as far as sessions go. */
@@ -102,6 +124,12 @@ export class Lifecycle implements RequestLife {
   #failed = false
   #settled: { session: unknown; modified: boolean } | undefined
   readonly #pending = new Set<Promise<unknown>>()
+  readonly #callbacks = new Set<Promise<void>>()
+  #failure: { error: unknown } | undefined
+  /** The session that stands behind `req.session`, also after the app has put something else there. */
+  #opened: Session | undefined
+  /** The cookie of the session that the app has ended. */
+  #ended: Cookie | undefined
 
   /**
    * Starts the life of a session in this request, or says with undefined that the request goes on without one:
@@ -143,6 +171,10 @@ export class Lifecycle implements RequestLife {
     return !this.#service.settings.resave
   }
 
+  get keepsObject(): boolean {
+    return this.#host.manners?.keepsObject === true
+  }
+
   get concurrency(): Concurrency {
     return this.#service.settings.concurrency
   }
@@ -175,8 +207,9 @@ export class Lifecycle implements RequestLife {
 
   /** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */
   #take(id: string, { stored, ticket }: Loaded): Snapshot | undefined {
+    const fallback = this.#service.settings.bareRecords ? this.#newCookie().data : undefined
     try {
-      return new Snapshot(stored, ticket)
+      return new Snapshot(stored, ticket, false, fallback)
     } catch (error) {
       if (typeof stored !== 'string' || !(error instanceof SyntaxError)) throw error
       this.#corrupt(id, error)
@@ -209,12 +242,14 @@ export class Lifecycle implements RequestLife {
   }
 
   /** Makes the session that the request was prepared for, because the app looks at it. */
-  open(): unknown {
+  open(): Session {
     const req = this.#req
     const { port } = this.#service
+    this.#looked = true
+    let session: Session | undefined
     if (this.#snapshot) {
       try {
-        return openSession(req, port, this.#snapshot, this.#cookie)
+        session = openSession(req, port, this.#snapshot, this.#cookie)
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error
         this.#corrupt(String(req.sessionID), error)
@@ -224,7 +259,11 @@ export class Lifecycle implements RequestLife {
         this.#originalId = req.sessionID
       }
     }
-    return newSession(req, port, this.#newCookie())
+    session ??= newSession(req, port, this.#newCookie())
+    this.#opened = session
+    const { flash } = this.#host.manners ?? {}
+    if (flash) shapeFlash(session, flash)
+    return session
   }
 
   /** `req.session`, read. */
@@ -245,8 +284,11 @@ export class Lifecycle implements RequestLife {
 
   generate(): void {
     const req = this.#req
-    req.sessionID = this.#service.settings.generateId(req)
-    newSession(req, this.#service.port, this.#newCookie())
+    const { settings, port } = this.#service
+    const session = this.keepsObject ? this.#opened : undefined
+    req.sessionID = settings.generateId(req)
+    if (session) renewSession(session, port, this.#newCookie())
+    else this.#opened = newSession(req, port, this.#newCookie())
   }
 
   #newCookie(): Cookie {
@@ -271,6 +313,45 @@ export class Lifecycle implements RequestLife {
     return work
   }
 
+  expect(callback: ErrorCallback | undefined): ErrorCallback | undefined {
+    if (!callback || !this.#host.manners?.awaitsCallbacks) return callback
+    let over: (() => void) | undefined
+    const called = new Promise<void>((resolve) => {
+      over = resolve
+    })
+    this.#callbacks.add(called)
+    return async (error) => {
+      try {
+        this.#failure = error ? { error } : undefined
+        await callback(error)
+      } catch (thrown) {
+        this.#failure = { error: thrown }
+      } finally {
+        this.#callbacks.delete(called)
+        over?.()
+      }
+    }
+  }
+
+  /** Session methods that the app has called are still at work, or their callbacks are. */
+  get busy(): boolean {
+    return this.#pending.size > 0 || this.#callbacks.size > 0
+  }
+
+  /** What the last session method failed with, or its callback threw. */
+  get failure(): { error: unknown } | undefined {
+    return this.#failure
+  }
+
+  /** Waits until no session method is at work any more. */
+  async settled(): Promise<void> {
+    while (this.busy) await Promise.allSettled([...this.#pending, ...this.#callbacks])
+  }
+
+  ended(session: Session): void {
+    this.#ended = session.cookie
+  }
+
   /** The app cannot be served with this session any more: nothing of it is written or sent. */
   abandon(): void {
     this.#failed = true
@@ -290,18 +371,17 @@ export class Lifecycle implements RequestLife {
     if (untouched && (known ? !settings.rolling : !settings.saveUninitialized)) return undefined
 
     const session = untouched && known ? undefined : this.#session()
-    if (!untouched && !session) {
-      debug('no cookie: no session')
-      return undefined
+    const record = this.#record(session)
+    if ((!untouched && !session) || record?.gone) {
+      debug('no cookie: %s', record ? 'the session is gone' : 'no session')
+      return this.#farewell()
     }
     const cookie = session ? session.cookie : this.#loadedCookie()
-    if (this.#record(session)?.gone) {
-      debug('no cookie: the session is gone')
-      return undefined
-    }
-    const wanted = known
-      ? settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
-      : settings.saveUninitialized || this.#isModified(session as Session)
+    const wanted = !settings.autoCommit
+      ? record?.wasWritten
+      : known
+        ? settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
+        : settings.saveUninitialized || this.#isModified(session as Session)
     if (!wanted) {
       debug('no cookie: %s', known ? 'the browser has it' : 'nothing was put into the session')
       return undefined
@@ -313,7 +393,14 @@ export class Lifecycle implements RequestLife {
     this.#touch(session ?? cookie)
     const secret = this.#secrets[0] as Secret
     const value = this.#sentCookies.get(req.sessionID) ?? signer.sign(req.sessionID, secret)
-    return serializeCookie(settings.name, value, cookie.data)
+    return serializeCookie(settings.name, value, (session?.cookie ?? cookie).data)
+  }
+
+  /** The cookie that takes the browser's away, after the app has ended the session. */
+  #farewell(): string | undefined {
+    const { name, clearCookie } = this.#service.settings
+    if (!clearCookie || !this.#ended || this.#sentId === undefined) return undefined
+    return serializeCookie(name, '', { ...this.#ended.data, expires: new Date(0) })
   }
 
   /**
@@ -332,12 +419,14 @@ export class Lifecycle implements RequestLife {
     const req = this.#req
     const { settings, port } = this.#service
     const id = req.sessionID
+    if (!settings.autoCommit) return undefined
     if (this.#lazy && (this.#snapshot ? true : !settings.saveUninitialized)) return this.#commitUntouched(id)
 
     const session = this.#session()
     if (!session) {
       if (req.sessionID && settings.unsetDestroys && req.session == null) {
         debug('destroying: req.session was unset')
+        this.#ended ??= this.#opened?.cookie ?? (this.#snapshot && this.#loadedCookie())
         return port.remove(id as string, this.#snapshot?.ticket)
       }
       return undefined
@@ -397,10 +486,11 @@ export class Lifecycle implements RequestLife {
 
   /** `req.session = {…}`: the session holds that data now. */
   #adopt(value: object): Session {
-    const session = this.open() as Session
+    const session = this.#opened ?? this.open()
     const target = session as unknown as Record<string, unknown>
-    for (const key of Object.keys(session)) if (key !== 'cookie') delete target[key]
+    emptyOut(session)
     for (const [key, data] of Object.entries(value)) if (key !== 'cookie') target[key] = data
+    this.#req.session = session
     return session
   }
 
@@ -416,6 +506,7 @@ export class Lifecycle implements RequestLife {
   }
 
   #touch(session: Session | Cookie): void {
+    if (!(session instanceof Cookie) && !isCookie(session.cookie)) session.cookie = cookieFrom(session.cookie)
     if (this.#touched) return
     this.#touched = true
     if (session instanceof Cookie) session.maxAge = session.originalMaxAge
@@ -507,7 +598,9 @@ function shorten(id: string): string {
 
 function byCallback(call: (done: (error?: unknown) => void) => unknown): Promise<void> {
   return new Promise((resolve, reject) => {
-    call((error) => (error ? reject(error) : resolve()))
+    const returned = call((error) => (error ? reject(error) : resolve()))
+    // The app's own `save` may have forgotten the callback for a promise.
+    if (isPromise(returned)) returned.then(() => resolve(), reject)
   })
 }
 

@@ -3,6 +3,7 @@
 import type { CookieOptions } from './cookie.ts'
 import { deprecate, warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
+import type { TtlUnit } from './port.ts'
 import type { Concurrency } from './record.ts'
 import { generateId, type Secret } from './signature.ts'
 import type { CallbackStore, PromiseStore, Store } from './store.ts'
@@ -38,6 +39,8 @@ export interface SessionOptions {
   store?: Store | CallbackStore | PromiseStore | undefined
   /** What `req.session = null` does to the stored session. Default `'keep'`. */
   unset?: 'destroy' | 'keep' | undefined
+  /** A destroyed session also takes the browser's cookie away. Default `false`. */
+  clearCookie?: boolean | undefined
   /**
    * What becomes of requests that overlap on one session. `'merge'`, the default: each keeps the keys that it changed,
    * and a session that one of them ends stays ended. The bundled stores do that across processes; other stores within
@@ -45,6 +48,14 @@ export interface SessionOptions {
    * `'overwrite'`: the last one writes its whole session, as express-session does.
    */
   concurrency?: 'merge' | 'overwrite' | undefined
+}
+
+/** What an entry for one host promises that the options do not say. */
+export interface Dialect {
+  readonly autoCommit?: boolean
+  readonly bareRecords?: boolean
+  /** Unit of the times that a promise-style store is given. Default `'ms'`. */
+  readonly ttlUnit?: TtlUnit
 }
 
 /** The options as the package works with them. */
@@ -59,10 +70,15 @@ export interface Settings {
   readonly saveUninitialized: boolean
   readonly unsetDestroys: boolean
   readonly concurrency: Concurrency
+  readonly clearCookie: boolean
+  /** False: only the app's own `save()` writes. */
+  readonly autoCommit: boolean
+  /** Records without a cookie are sessions, too. */
+  readonly bareRecords: boolean
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
-export function readOptions(options: SessionOptions): Settings {
+export function readOptions(options: SessionOptions, dialect: Dialect = {}): Settings {
   const generate = options.genid || generateId
   if (typeof generate !== 'function') throw optionError('genid option must be a function')
 
@@ -95,9 +111,18 @@ export function readOptions(options: SessionOptions): Settings {
     saveUninitialized: Boolean(saveUninitialized),
     unsetDestroys: options.unset === 'destroy',
     concurrency: readConcurrency(options.concurrency),
+    clearCookie: readFlag(options, 'clearCookie'),
+    autoCommit: dialect.autoCommit ?? true,
+    bareRecords: dialect.bareRecords ?? false,
   }
   lint(options, settings)
   return settings
+}
+
+function readFlag(options: SessionOptions, name: 'clearCookie'): boolean {
+  const value = options[name]
+  if (value !== undefined && typeof value !== 'boolean') throw optionError(`${name} option must be true or false`)
+  return value ?? false
 }
 
 function readConcurrency(option: unknown): Concurrency {

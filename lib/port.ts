@@ -289,7 +289,7 @@ function missingOrThrow(error: unknown): undefined {
 
 /** The date that was stored with a record has passed. */
 function isOver(stored: Stored): boolean {
-  const expires = expiryOf(new Snapshot(stored).cookie)
+  const expires = expiryOf(new Snapshot(stored, undefined, false, { originalMaxAge: null }).cookie)
   return expires !== undefined && expires <= Date.now()
 }
 

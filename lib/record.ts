@@ -43,6 +43,7 @@ export class SessionRecord {
   /** The record was put into the request by hand: the app may mean to create it. */
   readonly #mayCreate: boolean
   #ticket: Ticket | undefined
+  #written = false
 
   private constructor(
     id: string,
@@ -77,6 +78,11 @@ export class SessionRecord {
     saved: boolean,
   ): SessionRecord {
     return new SessionRecord(id, port, concurrency, snapshot, saved, snapshot.byHand)
+  }
+
+  /** This request has written the session. */
+  get wasWritten(): boolean {
+    return this.#written
   }
 
   get wasSaved(): boolean {
@@ -135,6 +141,7 @@ export class SessionRecord {
   }
 
   #agree(ours: Outgoing, saved: string, stored: () => Stored): void {
+    this.#written = true
     this.#saved = saved
     this.#agreed = { data: saved, cookie: ours.cookie.data, stored }
   }
@@ -165,7 +172,7 @@ export class SessionRecord {
 
 /** Our changes on top of what another request has stored. */
 function merge(agreed: Agreed, ours: Outgoing, current: Stored): Outgoing {
-  const theirs = new Snapshot(current)
+  const theirs = new Snapshot(current, undefined, false, agreed.cookie)
   const data = mergeData(agreed.data, ours.data, theirs.data)
   const cookie = mergeCookie(agreed.cookie, ours.cookie.data, theirs.cookie)
   debug('merged with what another request has stored')

@@ -3,7 +3,7 @@
 import type { Cookie } from './cookie.ts'
 import { reviveCookie } from './cookie.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
-import { isPromise, type Maybe, settle } from './maybe.ts'
+import { chain, isPromise, type Maybe, settle } from './maybe.ts'
 import type { StorePort } from './port.ts'
 import { type Concurrency, SessionRecord } from './record.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -41,8 +41,14 @@ export interface RequestLife {
   /** Loaded sessions count as saved until they change: the `resave: false` rule. */
   readonly keepsUnmodified: boolean
   readonly concurrency: Concurrency
+  /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
+  readonly keepsObject: boolean
   /** The response waits for this. */
   track<T>(work: Maybe<T>): Maybe<T>
+  /** The callback of a session method, as the host wants it called. */
+  expect(callback: ErrorCallback | undefined): ErrorCallback | undefined
+  /** The app has ended this session. */
+  ended(session: Session): void
   /** Gives the request a new, empty session under a new id. */
   generate(): void
 }
@@ -63,7 +69,6 @@ export type SessionFlash = 'flash' extends keyof SessionData
       set flash(value: unknown)
     }
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the class has the accessor
 export interface Session extends SessionFlash {}
 
 /**
@@ -83,7 +88,7 @@ export class Session {
   /** @internal Sessions are made by the middleware and by `Store.createSession`. */
   constructor(req: SessionRequest, data?: object | null) {
     hide(this, 'req', req, false)
-    hide(this, 'id', req.sessionID, false)
+    setId(this, req.sessionID)
     hide(this, RECORD, undefined)
     // Own, so that a wrapper assigned over them stays out of the data.
     hide(this, 'save', Session.prototype.save)
@@ -117,7 +122,7 @@ export class Session {
   save(): Promise<void>
   save(callback?: ErrorCallback): this | Promise<void>
   save(callback?: ErrorCallback): this | Promise<void> {
-    return settle(this, () => track(this.req, () => recordOf(this).save(this)), callback)
+    return settleFor(this, () => recordOf(this).save(this), callback) as this | Promise<void>
   }
 
   /**
@@ -129,26 +134,21 @@ export class Session {
   reload(callback?: ErrorCallback): this | Promise<void> {
     const { req } = this
     const record = recordOf(this)
-    return settle(
-      this,
-      () =>
-        track(req, () => {
-          const open = (snapshot: Snapshot): void => {
-            openSession(req, record.port, snapshot)
-          }
-          const found = record.reload()
-          return isPromise(found) ? found.then(open) : open(found)
-        }),
-      callback,
-    )
+    const open = (snapshot: Snapshot): void => {
+      openSession(req, record.port, snapshot)
+    }
+    return settleFor(this, () => chain(record.reload(), open), callback) as this | Promise<void>
   }
 
   /** Ends the session: `req.session` is gone at once, the record when the store says so. */
   destroy(callback: ErrorCallback): this
   destroy(): Promise<void>
   destroy(callback?: ErrorCallback): this | Promise<void> {
-    delete this.req.session
-    return settle(this, () => track(this.req, () => recordOf(this).destroy()), callback)
+    const life = this.req[LIFE]
+    life?.ended(this)
+    if (life?.keepsObject) emptyOut(this)
+    else delete this.req.session
+    return settleFor(this, () => recordOf(this).destroy(), callback) as this | Promise<void>
   }
 
   /**
@@ -162,7 +162,7 @@ export class Session {
   regenerate(first?: RegenerateOptions | ErrorCallback, second?: ErrorCallback): this | Promise<void> {
     const callback = typeof first === 'function' ? first : second
     const keep = typeof first === 'object' && first?.keep === true
-    return settle(this, () => track(this.req, () => regenerate(this, keep)), callback)
+    return settleFor(this, () => regenerate(this, keep), callback) as this | Promise<void>
   }
 
   /** @internal */
@@ -183,8 +183,19 @@ export interface RegenerateOptions {
 
 export type { Flash, FlashMessages }
 
-for (const method of Object.getOwnPropertyNames(Session.prototype)) {
-  Object.defineProperty(Session.prototype, method, { enumerable: false })
+/** Read-only to the app; {@link renewSession} alone gives an object another id. */
+function setId(session: object, id: unknown): void {
+  Object.defineProperty(session, 'id', { value: id, configurable: true, writable: false, enumerable: false })
+}
+
+/** Runs a session's method: the response waits for it, and its callback is called as the host wants it. */
+function settleFor(
+  session: Session,
+  work: () => Maybe<void>,
+  callback: ErrorCallback | undefined,
+): Session | Promise<void> {
+  const life = session.req[LIFE]
+  return life ? settle(session, () => life.track(work()), life.expect(callback)) : settle(session, work, callback)
 }
 
 function hide(session: object, key: PropertyKey, value: unknown, writable = true): void {
@@ -228,24 +239,37 @@ export function loadedRecord(req: SessionRequest, port: StorePort, snapshot: Sna
 /** Makes `req.session` a new one under `req.sessionID`. */
 export function newSession(req: SessionRequest, port: StorePort, cookie: Cookie): Session {
   const session = new Session(req)
-  session.cookie = cookie
-  session[RECORD] = SessionRecord.create(session.id, port, req[LIFE]?.concurrency ?? 'merge')
+  begin(session, port, cookie)
   req.session = session
   return session
 }
 
-function track<T>(req: SessionRequest, work: () => Maybe<T>): Maybe<T> {
-  const life = req[LIFE]
-  return life ? life.track(work()) : work()
+/** Makes this very object the request's new session, for apps that hold on to it. */
+export function renewSession(session: Session, port: StorePort, cookie: Cookie): void {
+  emptyOut(session)
+  setId(session, session.req.sessionID)
+  begin(session, port, cookie)
+}
+
+function begin(session: Session, port: StorePort, cookie: Cookie): void {
+  session.cookie = cookie
+  session[RECORD] = SessionRecord.create(session.id, port, session.req[LIFE]?.concurrency ?? 'merge')
+}
+
+/** Takes the data out of a session. */
+export function emptyOut(session: Session): void {
+  const target = session as unknown as Record<string, unknown>
+  for (const key of Object.keys(session)) if (key !== 'cookie') delete target[key]
 }
 
 function regenerate(session: Session, keep: boolean): Maybe<void> {
   const { req } = session
+  const kept = keep ? { ...session } : session
   const renew = (): void => {
     const life = req[LIFE]
     if (life) life.generate()
     else (req.sessionStore as { generate(req: SessionRequest): void }).generate(req)
-    if (keep) carryOver(session, req.session as Session)
+    if (keep) carryOver(kept, req.session as Session)
   }
   const current = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
   // As in express-session, the new session is there even when the old one could not be destroyed.
@@ -262,7 +286,7 @@ function regenerate(session: Session, keep: boolean): Maybe<void> {
   return isPromise(removed) ? removed.then(renew, renewAndThrow) : renew()
 }
 
-function carryOver(from: Session, to: Session): void {
+function carryOver(from: { cookie: Cookie }, to: Session): void {
   const target = to as unknown as Record<string, unknown>
   for (const [key, value] of Object.entries(from)) {
     if (key !== 'cookie') target[key] = value

@@ -64,14 +64,18 @@ export class Snapshot {
   readonly #parts: RecordParts | undefined
   #data: string | undefined
 
-  /** @throws what reading its cookie throws, for a record that cannot be a session: express-session's TypeError. */
-  constructor(stored: Stored, ticket?: Ticket, byHand = false) {
+  /**
+   * `fallback`: the cookie of a record that has none, as promise-style stores may keep them.
+   * @throws what reading its cookie throws, for a record that cannot be a session: express-session's TypeError.
+   */
+  constructor(stored: Stored, ticket?: Ticket, byHand = false, fallback?: CookieData) {
     this.stored = stored
     this.ticket = ticket
     this.byHand = byHand
     if (typeof stored === 'string') this.#parts = splitRecord(stored)
     if (!this.#parts) {
       this.#object = typeof stored === 'string' ? (JSON.parse(stored) as StoredObject) : stored
+      if (fallback && !this.#object.cookie) this.#object = { ...withFlash(this.#object), cookie: fallback }
       void this.#object.cookie.expires
     }
   }
@@ -105,6 +109,11 @@ export class Snapshot {
       }
     return this.#object as StoredObject
   }
+}
+
+/** bunWay's own session keeps its flash messages under another name. */
+function withFlash({ _flash, ...record }: StoredObject): Record<string, unknown> {
+  return _flash === undefined ? record : { flash: _flash, ...record }
 }
 
 /** A session on its way to a store: each part is made only for the store that wants it. */

@@ -1,8 +1,9 @@
 // Our package as its users have it: packed, and installed in a folder of its own beside what they use with it.
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -41,11 +42,12 @@ export interface Installation {
 
 /** Installs our package under `name`, as `npm install name@npm:unisession` does. Needs a built `dist/`. */
 export async function install(name: string): Promise<Installation> {
+  if (!existsSync(join(root, 'dist/index.cjs'))) throw new Error('there is no dist/: npm run build')
   const dir = await mkdtemp(join(tmpdir(), 'install-'))
   const installed = (path: string): string => join(dir, 'node_modules', path)
 
-  await run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', dir], { cwd: root })
-  await run('tar', ['-xzf', await packed(dir), '-C', dir])
+  const packed = await run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', dir], { cwd: root })
+  await run('tar', ['-xzf', join(dir, packed.stdout.trim()), '-C', dir])
   await mkdir(installed('@types'), { recursive: true })
   await rename(join(dir, 'package'), installed(name))
 
