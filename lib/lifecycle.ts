@@ -12,6 +12,7 @@ import {
   serializeCookie,
 } from './cookie.ts'
 import { debug, debugging, deprecate, warn } from './diagnostics.ts'
+import { SessionError } from './errors.ts'
 import { type FlashShape, shapeFlash } from './flash.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import type { Settings } from './options.ts'
@@ -21,6 +22,7 @@ import {
   type ErrorCallback,
   emptyOut,
   hasOwnSave,
+  hide,
   LIFE,
   loadedRecord,
   newSession,
@@ -69,6 +71,8 @@ export interface Manners {
   /** The answer may come from the callback of a session method: {@link Lifecycle.settled} waits for it. */
   readonly awaitsCallbacks?: boolean
   readonly flash?: FlashShape
+  /** Methods that the session has besides its own; hidden, like those. */
+  readonly methods?: Record<string, (...args: never[]) => unknown>
 }
 
 /** The request object that the app sees, as far as sessions go. */
@@ -143,9 +147,9 @@ export class Lifecycle implements RequestLife {
       return undefined
     }
     const cookieOptions = cookieOptionsOf(service.settings, req)
-    const { path } = host
-    if (!path.startsWith(cookieOptions.path || '/')) {
-      debug('no session: pathname mismatch, %s is outside of %s', path, cookieOptions.path)
+    const { path = '/' } = cookieOptions
+    if (path && path !== '/' && !host.path.startsWith(path)) {
+      debug('no session: pathname mismatch, %s is outside of %s', host.path, path)
       return undefined
     }
     const secrets = service.settings.secrets ?? (req.secret ? [req.secret] : undefined)
@@ -260,10 +264,25 @@ export class Lifecycle implements RequestLife {
       }
     }
     session ??= newSession(req, port, this.#newCookie())
+    return this.#dress(session)
+  }
+
+  /** Gives a session what its host promises of it. */
+  #dress(session: Session): Session {
     this.#opened = session
-    const { flash } = this.#host.manners ?? {}
+    const { flash, methods } = this.#host.manners ?? {}
     if (flash) shapeFlash(session, flash)
+    for (const [name, method] of Object.entries(methods ?? {})) {
+      if (!Object.hasOwn(session, name)) hide(session, name, method)
+    }
     return session
+  }
+
+  /** The session that a request's own method is about. @throws SessionError when the app has ended it. */
+  get asked(): Session {
+    const session = this.#session()
+    if (session) return session
+    throw new SessionError('ERR_SESSION_MISSING', 'this request has no session any more')
   }
 
   /** `req.session`, read. */
@@ -288,7 +307,7 @@ export class Lifecycle implements RequestLife {
     const session = this.keepsObject ? this.#opened : undefined
     req.sessionID = settings.generateId(req)
     if (session) renewSession(session, port, this.#newCookie())
-    else this.#opened = newSession(req, port, this.#newCookie())
+    else this.#dress(newSession(req, port, this.#newCookie()))
   }
 
   #newCookie(): Cookie {

@@ -2,9 +2,10 @@
 //
 // A three-way merge of what a request had loaded (base), what it made of that (ours), and what the store holds by
 // now (theirs): our changes on top of theirs. Nested plain objects are merged key by key; arrays and scalars are
-// one value; a deletion is a change; of two changes to one key the later commit, ours, wins.
+// one value; a deletion is a change; of two changes to one key the later commit, ours, wins. Only the lists of flash
+// messages are merged item by item.
 
-import { type Cookie, type CookieData, reviveCookie } from './cookie.ts'
+import { type Cookie, type CookieData, expiryOf, reviveCookie } from './cookie.ts'
 
 type Plain = Record<string, unknown>
 
@@ -21,38 +22,49 @@ function same(a: unknown, b: unknown): boolean {
   return keys.every((key) => Object.hasOwn(b, key) && same((a as Plain)[key], (b as Plain)[key]))
 }
 
-/** How the value of a key is merged, where our request changed it. */
-type MergeValue = (base: unknown, ours: unknown, theirs: unknown) => unknown
+/** What becomes of a key that our request has changed; undefined stands for no such key. */
+type MergeKey = (base: unknown, ours: unknown, theirs: unknown, key: string) => unknown
 
-function mergeKeys(base: Plain, ours: Plain, theirs: Plain, mergeValue: MergeValue): Plain {
+function mergeKeys(base: Plain, ours: Plain, theirs: Plain, mergeKey: MergeKey): Plain {
   // Without a prototype, `__proto__` is a key like any other.
   const merged: Plain = Object.assign(Object.create(null), theirs)
+  const read = (from: Plain, key: string): unknown => (Object.hasOwn(from, key) ? from[key] : undefined)
   for (const key of new Set([...Object.keys(base), ...Object.keys(ours)])) {
-    const before = Object.hasOwn(base, key) ? base[key] : undefined
-    const after = Object.hasOwn(ours, key) ? ours[key] : undefined
+    const before = read(base, key)
+    const after = read(ours, key)
     if (same(before, after)) continue
-    const value = mergeValue(before, after, Object.hasOwn(theirs, key) ? theirs[key] : undefined)
+    const value = mergeKey(before, after, read(theirs, key), key)
     if (value === undefined) delete merged[key]
     else merged[key] = value
   }
   return merged
 }
 
-const mergeValue: MergeValue = (base, ours, theirs) => {
-  if (!isPlain(ours)) return ours
-  // An object that they deleted, or that is new on both sides, has our changes and no more.
-  const known = theirs === undefined ? (isPlain(base) ? {} : undefined) : theirs
-  if (!isPlain(known)) return ours
-  return mergeKeys(isPlain(base) ? base : {}, ours, known, mergeValue)
+const mergeValue: MergeKey = (base, ours, theirs) => {
+  // An object that they deleted comes back with our changes and no more.
+  const held = theirs === undefined ? {} : theirs
+  if (!isPlain(ours) || !isPlain(held)) return ours
+  return mergeKeys(isPlain(base) ? base : {}, ours, held, mergeValue)
 }
 
-/** A list of messages is the one array that is merged: what we read goes, what we added comes, theirs stays. */
-const mergeMessages: MergeValue = (base, ours, theirs) => {
-  const lists = [base ?? [], ours ?? [], theirs ?? []]
-  if (!lists.every(Array.isArray)) return mergeValue(base, ours, theirs)
-  const [before, after, held] = lists as [unknown[], unknown[], unknown[]]
-  const merged = [...without(held, without(before, after)), ...without(after, before)]
-  return merged.length > 0 || ours !== undefined ? merged : undefined
+/** A key of the session itself: `flash` holds messages, unless the app keeps data of its own there. */
+const mergeTop: MergeKey = (base, ours, theirs, key) => {
+  if (key !== 'flash' || ![base, ours, theirs].every(isMessages)) return mergeValue(base, ours, theirs, key)
+  const [before, after, held] = [base, ours, theirs].map((messages) => messages ?? {}) as [Plain, Plain, Plain]
+  const messages = mergeKeys(before, after, held, mergeMessages)
+  return ours === undefined && Object.keys(messages).length === 0 ? undefined : messages
+}
+
+/** Lists of messages by type. */
+function isMessages(value: unknown): boolean {
+  return value === undefined || (isPlain(value) && Object.values(value).every(Array.isArray))
+}
+
+/** What we read goes, what we added comes, all else that they have stays. */
+const mergeMessages: MergeKey = (base, ours, theirs) => {
+  const [before, after, held] = [base, ours, theirs].map((list) => list ?? []) as [unknown[], unknown[], unknown[]]
+  const list = [...without(held, without(before, after)), ...without(after, before)]
+  return ours === undefined && list.length === 0 ? undefined : list
 }
 
 /** The items of `list` that are left when each of `others` has taken one equal to it. */
@@ -67,17 +79,10 @@ function without(list: unknown[], others: unknown[]): unknown[] {
 
 /** Merges the data of a session, each side as JSON. */
 export function mergeData(base: string, ours: string, theirs: string): string {
-  if (theirs === base || ours === theirs) return ours
+  if (theirs === base) return ours
   if (ours === base) return theirs
-  const [before, after, held] = [base, ours, theirs].map((json) => JSON.parse(json) as Plain) as [Plain, Plain, Plain]
-  const merged = mergeKeys(before, after, held, mergeValue)
-  const flashes = [before.flash ?? {}, after.flash ?? {}, held.flash ?? {}]
-  if (flashes.every(isPlain) && !same(before.flash, after.flash)) {
-    const messages = mergeKeys(...(flashes as [Plain, Plain, Plain]), mergeMessages)
-    if (Object.keys(messages).length > 0 || after.flash !== undefined) merged.flash = messages
-    else delete merged.flash
-  }
-  return JSON.stringify(merged)
+  const [before, after, held] = [base, ours, theirs].map((json) => JSON.parse(json)) as [Plain, Plain, Plain]
+  return JSON.stringify(mergeKeys(before, after, held, mergeTop))
 }
 
 /** The attributes that an app can change on a cookie; its date follows from its lifetime. */
@@ -92,17 +97,22 @@ const ATTRIBUTES = [
   'partitioned',
 ] as const satisfies (keyof CookieData)[]
 
+function differs(a: CookieData, b: CookieData, key: keyof CookieData): boolean {
+  return (a[key] ?? null) !== (b[key] ?? null)
+}
+
 /** Whether an app changed its session's cookie, other than by letting it live on. */
 export function isCookieChanged(base: CookieData, ours: CookieData): boolean {
-  return ATTRIBUTES.some((key) => (base[key] ?? null) !== (ours[key] ?? null))
+  return ATTRIBUTES.some((key) => differs(base, ours, key))
 }
 
 /** Merges the cookie of a session: the attributes that we changed, and the date that belongs to the lifetime. */
 export function mergeCookie(base: CookieData, ours: CookieData, theirs: CookieData): Cookie {
-  const merged: Record<string, unknown> = { ...theirs }
-  for (const key of ATTRIBUTES) {
-    if ((base[key] ?? null) !== (ours[key] ?? null)) merged[key] = ours[key]
+  const changed = ATTRIBUTES.filter((key) => differs(base, ours, key)).map((key) => [key, ours[key]])
+  const merged: CookieData = { ...theirs, ...Object.fromEntries(changed) }
+  const isLater = (expiryOf(ours) ?? 0) >= (expiryOf(theirs) ?? 0)
+  if (differs(ours, theirs, 'originalMaxAge') ? !differs(ours, merged, 'originalMaxAge') : isLater) {
+    merged.expires = ours.expires
   }
-  if (merged.originalMaxAge === ours.originalMaxAge) merged.expires = ours.expires
-  return reviveCookie(merged as unknown as CookieData)
+  return reviveCookie(merged)
 }

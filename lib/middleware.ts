@@ -4,9 +4,12 @@ import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MemoryStore } from '../stores/memory.ts'
 import { optionError, SessionError } from './errors.ts'
+import { type BunwayNext, type BunwayRequest, type BunwayResponse, serveBunway } from './hosts/bunway.ts'
 import { type Next, serveConnect } from './hosts/connect.ts'
+import { type FetchNext, serveFetch } from './hosts/fetch.ts'
 import { type Carrier, generateSession, type Service } from './lifecycle.ts'
-import { readOptions, type SessionOptions } from './options.ts'
+import type { Maybe } from './maybe.ts'
+import { type Dialect, readOptions, type SessionOptions, type Settings } from './options.ts'
 import { type ForeignStore, portOf, type StorePort } from './port.ts'
 import { openSession, type SessionRequest } from './session.ts'
 import { Signer } from './signature.ts'
@@ -17,7 +20,12 @@ type Listener = (...args: unknown[]) => void
 
 /** What `session()` returns: a middleware for every host, and an emitter. */
 export interface SessionMiddleware {
+  /** Connect, Express, polka and everything alike. */
   (req: IncomingMessage, res: ServerResponse, next: Next): void
+  /** bunWay. */
+  (req: BunwayRequest, res: BunwayResponse, next: BunwayNext): Maybe<void>
+  /** bun-router, and every host that hands a `Request` on and gets a `Response` back. */
+  (req: Request, next: FetchNext): Promise<Response>
   /** `error`: a store failed when nobody waited for it any more. */
   on(event: string, listener: Listener): this
   once(event: string, listener: Listener): this
@@ -29,12 +37,55 @@ export interface SessionMiddleware {
  * session is in the store. Throws a TypeError for wrong options.
  */
 export function session(options?: SessionOptions): SessionMiddleware {
-  const given = options ?? {}
-  const settings = readOptions(given)
-  const store = (given.store ?? new MemoryStore()) as ForeignStore
+  return createMiddleware(options ?? {})
+}
+
+/** {@link session} in the dialect of an entry. */
+export function createMiddleware(options: SessionOptions, dialect: Dialect = {}): SessionMiddleware {
+  const settings = readOptions(options, dialect)
+  const service = createService(settings, (options.store ?? new MemoryStore()) as ForeignStore, dialect)
+
+  // Three parameters: a fourth would make it an error handler for Express and bunWay.
+  const middleware = function session(req: unknown, second: unknown, third: unknown): unknown {
+    if (typeof second === 'function' && third === undefined && isRequest(req)) {
+      return serveFetch(service, req, second as FetchNext)
+    }
+    if (typeof third === 'function' && typeof second === 'object' && second !== null) {
+      return typeof (second as Partial<BunwayResponse>).toResponse === 'function'
+        ? serveBunway(service, req as BunwayRequest, second as BunwayResponse, third as BunwayNext)
+        : serveConnect(service, req as IncomingMessage, second as ServerResponse, third as Next)
+    }
+    throw new SessionError(
+      'ERR_SESSION_HOST',
+      'session middleware was called neither as (req, res, next) nor as (request, next); mount it with app.use(session({ … }))',
+    )
+  }
+  const { events } = service
+  return Object.assign(middleware, {
+    on(event: string, listener: Listener) {
+      events.on(event, listener)
+      return this
+    },
+    once(event: string, listener: Listener) {
+      events.once(event, listener)
+      return this
+    },
+    off(event: string, listener: Listener) {
+      events.off(event, listener)
+      return this
+    },
+  }) as SessionMiddleware
+}
+
+function isRequest(req: unknown): req is Request {
+  return typeof (req as Partial<Request> | null)?.headers?.get === 'function'
+}
+
+function createService(settings: Settings, store: ForeignStore, dialect: Dialect): Service {
   for (const method of ['get', 'set', 'destroy'] as const) {
-    if (typeof store[method] !== 'function')
+    if (typeof store[method] !== 'function') {
       throw optionError(`store option must be a session store: it has no ${method}()`)
+    }
   }
   if (process.env.NODE_ENV === 'production' && store instanceof MemoryStore && store.max === undefined) {
     console.warn(
@@ -43,8 +94,7 @@ export function session(options?: SessionOptions): SessionMiddleware {
         'Use a shared store, or new MemoryStore({ max }) to bound its memory.',
     )
   }
-
-  const port = portOf(store)
+  const port = portOf(store, dialect.ttlUnit)
   const service: Service = {
     settings,
     store,
@@ -63,32 +113,7 @@ export function session(options?: SessionOptions): SessionMiddleware {
   store.on?.('connect', () => {
     service.ready = true
   })
-
-  const middleware = function session(req: IncomingMessage, res: ServerResponse, next: Next): void {
-    if (typeof next === 'function' && typeof res === 'object' && res !== null) {
-      serveConnect(service, req, res, next)
-      return
-    }
-    throw new SessionError(
-      'ERR_SESSION_HOST',
-      'session middleware was not called as (req, res, next); mount it with app.use(session({ … }))',
-    )
-  }
-  const { events } = service
-  return Object.assign(middleware, {
-    on(event: string, listener: Listener) {
-      events.on(event, listener)
-      return this
-    },
-    once(event: string, listener: Listener) {
-      events.once(event, listener)
-      return this
-    },
-    off(event: string, listener: Listener) {
-      events.off(event, listener)
-      return this
-    },
-  }) as SessionMiddleware
+  return service
 }
 
 /**

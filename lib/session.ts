@@ -198,7 +198,8 @@ function settleFor(
   return life ? settle(session, () => life.track(work()), life.expect(callback)) : settle(session, work, callback)
 }
 
-function hide(session: object, key: PropertyKey, value: unknown, writable = true): void {
+/** Defines a property that is not part of the data. */
+export function hide(session: object, key: PropertyKey, value: unknown, writable = true): void {
   Object.defineProperty(session, key, {
     value,
     writable,

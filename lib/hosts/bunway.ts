@@ -1,0 +1,152 @@
+// bunWay (JointOps/bunway): `(req, res, next)` with a response that becomes a `Response` at the end.
+
+import type { FlashShape } from '../flash.ts'
+import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
+import { isPromise, type Maybe } from '../maybe.ts'
+
+/** bunWay's request, as far as sessions need it. */
+export interface BunwayRequest {
+  readonly original: Request
+  readonly secure?: boolean
+  /** The route that serves the request, once one has been found. */
+  readonly route?: unknown
+  get(name: string): string | undefined
+}
+
+/** bunWay's response, as far as sessions need it. */
+export interface BunwayResponse {
+  append(name: string, value: string): unknown
+  isSent(): boolean
+  isStreaming(): boolean
+  toResponse(): Maybe<Response>
+  toStreamingResponse(): Maybe<Response>
+}
+
+export type BunwayNext = (error?: unknown) => void
+
+/** One message is itself, several are a list, none is undefined; adding answers nothing. */
+const flash: FlashShape = (answer, adding) => {
+  if (adding) return undefined
+  if (!Array.isArray(answer)) return answer
+  return answer.length > 1 ? answer : answer[0]
+}
+
+const MANNERS: Manners = { keepsObject: true, awaitsCallbacks: true, flash }
+
+class BunwayHost implements HostRequest {
+  readonly manners = MANNERS
+  readonly #req: BunwayRequest
+
+  constructor(req: BunwayRequest) {
+    this.#req = req
+  }
+
+  // `req.get` works where `req.headers` has been replaced, as its passport adapter does.
+  get cookieHeader(): string | undefined {
+    return this.#req.get('cookie')
+  }
+
+  get path(): string {
+    return new URL(this.#req.original.url).pathname
+  }
+
+  get encrypted(): boolean {
+    return this.#req.original.url.startsWith('https:')
+  }
+
+  get secure(): boolean | undefined {
+    return this.#req.secure
+  }
+
+  get forwardedProto(): string | undefined {
+    return this.#req.get('x-forwarded-proto')
+  }
+}
+
+/** Serves one request of bunWay. With an asynchronous store its promise settles only after `next` was called. */
+export function serveBunway(service: Service, req: BunwayRequest, res: BunwayResponse, next: BunwayNext): Maybe<void> {
+  let loading: Maybe<void>
+  try {
+    const life = Lifecycle.begin(service, req as unknown as Carrier, new BunwayHost(req))
+    if (life) holdResponse(service, req, res, life)
+    loading = life?.load()
+  } catch (error) {
+    next(error)
+    return undefined
+  }
+  if (isPromise(loading)) return loading.then(() => next(), next)
+  next()
+  return undefined
+}
+
+/** The two methods of bunWay's router that look for an answer after the last handler of a route. */
+const LAST_LOOK = /\bdispatch(?:FromMatch|MatchingRoutes)\b/
+
+/**
+ * Whether the caller of `asked` is the router at the end of a route. It asks between handlers, too, where "an answer
+ * is coming" would skip the next handler, and nothing but the asker tells the two apart in time.
+ */
+function isLastLook(asked: (...args: never[]) => unknown): boolean {
+  const at: { stack?: string } = {}
+  Error.captureStackTrace?.(at, asked)
+  return LAST_LOOK.test(at.stack?.split('\n')[1] ?? '')
+}
+
+/** Lets the `Response` be built only when the session is in the store, and when callbacks that may answer are over. */
+function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse, life: Lifecycle): void {
+  const isSent = res.isSent.bind(res)
+  const isStreaming = res.isStreaming.bind(res)
+  const build = {
+    toResponse: res.toResponse.bind(res),
+    toStreamingResponse: res.toStreamingResponse.bind(res),
+  }
+  let left = false
+  /** The router was told that an answer is coming. */
+  let promised = false
+
+  res.isSent = () => {
+    if (isSent()) return true
+    if (left || !life.busy || req.route == null || !isLastLook(res.isSent)) return false
+    promised = true
+    return true
+  }
+
+  type Way = keyof typeof build
+
+  const finish = (way: Way): Maybe<Response> => {
+    const cookie = life.head()
+    if (cookie !== undefined) res.append('Set-Cookie', cookie)
+    return build[isStreaming() ? 'toStreamingResponse' : way]()
+  }
+  const fail = (error: unknown): Response => {
+    if (req.route != null) throw error
+    // Where a middleware has answered, bunWay asks no error handler.
+    reportLate(service, error)
+    return Response.json({ error: 'Internal Server Error' }, { status: 500 })
+  }
+  const quiet = async (): Promise<void> => {
+    do {
+      await life.settled()
+      // What follows an `await`, or a callback that calls back, gets its turn.
+      if (promised && !isSent()) await new Promise((resolve) => setTimeout(resolve, 0))
+    } while (life.busy)
+  }
+  const leave = (way: Way): Maybe<Response> => {
+    // An error handler's answer, or bunWay's own way from one method to the other.
+    if (left) return build[way]()
+    left = true
+    if (promised && !isSent() && life.failure) throw life.failure.error
+    let committing: Maybe<void>
+    try {
+      committing = life.commit()
+    } catch (error) {
+      return fail(error)
+    }
+    return isPromise(committing) ? committing.then(() => finish(way), fail) : finish(way)
+  }
+  const wait = (way: Way): Maybe<Response> =>
+    !left && (life.busy || (promised && !isSent())) ? quiet().then(() => leave(way)) : leave(way)
+
+  res.toResponse = () => wait('toResponse')
+  res.toStreamingResponse = () => wait('toStreamingResponse')
+}

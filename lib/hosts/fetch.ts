@@ -1,0 +1,134 @@
+// bun-router and every other host of the shape `(req: Request, next) => Response`.
+
+import { debug } from '../diagnostics.ts'
+import { type Carrier, type HostRequest, Lifecycle, type Manners, type Service } from '../lifecycle.ts'
+import type { FlashMessages, Session, SessionData } from '../session.ts'
+
+/** A `Request` after the middleware has seen it. */
+export interface SessionRequestSugar {
+  /** The request's session; assigning an object replaces its data, `{}` empties it. */
+  session: Session & Partial<SessionData>
+  sessionID: string
+  /** Adds a message and returns the count of its type; reads and clears one type's messages, or all of them. */
+  flash(type: string, message: unknown, ...formatArguments: unknown[]): number
+  flash(type: string): unknown[]
+  flash(): FlashMessages
+  /** Gives the session a new id and keeps its data. */
+  regenerateSession(): Promise<void>
+  /** Ends the session. */
+  destroySession(): Promise<void>
+}
+
+/** Goes on to the handler. */
+// biome-ignore lint/suspicious/noExplicitAny: each host gives its handlers a request of its own
+export type FetchNext = (req?: any) => any
+
+class FetchHost implements HostRequest {
+  readonly manners = MANNERS
+  // RFC 9110 has no notion of a proxied scheme in a Request: only its URL tells.
+  readonly secure = undefined
+  readonly #req: Request
+
+  constructor(req: Request) {
+    this.#req = req
+  }
+
+  get cookieHeader(): string | undefined {
+    return this.#req.headers.get('cookie') ?? undefined
+  }
+
+  get path(): string {
+    return new URL(this.#req.url).pathname
+  }
+
+  get encrypted(): boolean {
+    return this.#req.url.startsWith('https:')
+  }
+
+  get forwardedProto(): string | undefined {
+    return this.#req.headers.get('x-forwarded-proto') ?? undefined
+  }
+}
+
+/** bun-router's documentation reads and writes sessions by method, too. */
+const MANNERS: Manners = {
+  methods: {
+    get(this: Data, key: string) {
+      return this[key]
+    },
+    set(this: Data, key: string, value: unknown) {
+      this[key] = value
+    },
+    has(this: Data, key: string) {
+      return Object.hasOwn(this, key)
+    },
+    forget(this: Data, key: string) {
+      delete this[key]
+    },
+  },
+}
+
+type Data = Record<string, unknown>
+
+/** Serves one request of a fetch-style host. */
+export async function serveFetch(service: Service, req: Request, next: FetchNext): Promise<Response> {
+  const life = Lifecycle.begin(service, req as unknown as Carrier, new FetchHost(req))
+  if (!life) return next(req)
+  await life.load()
+
+  const sugar: Omit<SessionRequestSugar, 'session' | 'sessionID'> = {
+    flash: ((...args: [string, unknown]) => life.asked.flash(...args)) as SessionRequestSugar['flash'],
+    regenerateSession: () => life.asked.regenerate({ keep: true }),
+    destroySession: () => life.asked.destroy(),
+  }
+  Object.assign(req, sugar)
+
+  let answer: unknown
+  try {
+    answer = await next(req)
+  } catch (error) {
+    // The error's answer is made elsewhere and can carry no cookie. What the app has explicitly done stays done;
+    // its other changes go with the request, as those of a failed transaction.
+    await life.settled()
+    throw error
+  }
+  await life.settled()
+  await life.commit()
+  return withCookie(answer, life.head()) as Response
+}
+
+/** Responses that were given a cookie, and which: one that comes again is shared between requests. */
+const given = new WeakMap<Response, string>()
+/** Responses without a body are often made once and used for ever. */
+const isBare = ({ status }: Response): boolean =>
+  status === 101 || status === 204 || status === 205 || (status >= 300 && status < 400)
+
+function withCookie(answer: unknown, cookie: string | undefined): unknown {
+  const old = answer instanceof Response ? given.get(answer) : undefined
+  if (cookie === undefined && old === undefined) return answer
+  if (answer === null || answer === undefined) {
+    return new Response(null, cookie === undefined ? {} : { headers: { 'Set-Cookie': cookie } })
+  }
+  if (!(answer instanceof Response) || answer.status === 0) {
+    debug('no cookie: the handler answered with something that is no Response')
+    return answer
+  }
+  if (cookie !== undefined && old === undefined && !isBare(answer)) {
+    try {
+      // In place: a body that has been looked at loses its content type under Bun.
+      answer.headers.append('Set-Cookie', cookie)
+      given.set(answer, cookie)
+      return answer
+    } catch {
+      debug('the answer is immutable: a copy carries the cookie')
+    }
+  }
+  const headers = new Headers(answer.headers)
+  if (old !== undefined) {
+    const others = headers.getSetCookie().filter((other) => other !== old)
+    headers.delete('Set-Cookie')
+    for (const other of others) headers.append('Set-Cookie', other)
+  }
+  if (cookie !== undefined) headers.append('Set-Cookie', cookie)
+  return new Response(answer.body, { status: answer.status, statusText: answer.statusText, headers })
+}
