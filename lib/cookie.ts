@@ -33,6 +33,8 @@ export interface CookieOptions {
 /** What a cookie is stored as, and what `Set-Cookie` is made of. */
 export interface CookieData {
   originalMaxAge: number | null
+  /** When the session's id was issued, in ms since the epoch, where ids are renewed. */
+  issuedAt?: number | undefined
   partitioned?: boolean | undefined
   priority?: 'low' | 'medium' | 'high' | undefined
   expires?: Date | string | null | false | undefined
@@ -72,6 +74,8 @@ export interface Cookie extends SessionCookie {}
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
 export class Cookie implements CookieOptions {
+  /** @internal */
+  declare issuedAt?: number | undefined
   /** @internal */
   declare private _expires: Date | null | false | undefined
 
@@ -123,6 +127,7 @@ export class Cookie implements CookieOptions {
   get data(): CookieData {
     return {
       originalMaxAge: this.originalMaxAge,
+      issuedAt: this.issuedAt,
       partitioned: this.partitioned,
       priority: this.priority,
       expires: this._expires,

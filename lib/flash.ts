@@ -47,7 +47,7 @@ function isMessages(value: unknown): value is FlashMessages {
   return Object.values(value).every(Array.isArray)
 }
 
-function createBag(session: object, shape: FlashShape | undefined, messages: FlashMessages | undefined): Bag {
+function createBag(session: object, messages?: FlashMessages): Bag {
   const state: BagState = { kept: false, detached: false, stored: false }
 
   // An arrow function: it has no `prototype`, which could not be removed.
@@ -71,6 +71,7 @@ function createBag(session: object, shape: FlashShape | undefined, messages: Fla
       for (const key of Object.keys(bag)) delete bag[key]
       answer = all
     }
+    const shape = shapes.get(session)
     return shape ? shape(answer, adding) : answer
   }) as Bag
 
@@ -128,7 +129,7 @@ export function readFlash(session: object): Flash {
   // A kept bag is reached through the session's own property; not so after `delete session.flash`.
   if (known && !states.get(known)?.kept) return known
   if (known) detach(known)
-  const bag = createBag(session, shapes.get(session), undefined)
+  const bag = createBag(session)
   Object.defineProperty(session, FLASH, {
     value: bag,
     configurable: true,
@@ -154,7 +155,7 @@ export function writeFlash(session: object, value: unknown, stored = false): voi
     })
     return
   }
-  const bag = value === known ? known : createBag(session, shapes.get(session), value)
+  const bag = value === known ? known : createBag(session, value)
   const state = states.get(bag) as BagState
   state.stored ||= stored
   keep(session, bag, state)

@@ -127,7 +127,8 @@ export class Lifecycle implements RequestLife {
   #committed = false
   #failed = false
   #settled: { session: unknown; modified: boolean } | undefined
-  readonly #pending = new Set<Promise<unknown>>()
+  /** Session methods at work, and whether a callback hears of their outcome. */
+  readonly #pending = new Map<Promise<unknown>, boolean>()
   readonly #callbacks = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   /** The session that stands behind `req.session`, also after the app has put something else there. */
@@ -201,6 +202,7 @@ export class Lifecycle implements RequestLife {
         debug('session %s found', shorten(id))
         this.#sentId = id
         this.#attach(id, snapshot)
+        return this.#renew()
       } else if (index + 1 < ids.length) return this.#find(ids, index + 1)
       else {
         debug('session %s not found: a new one', shorten(id))
@@ -225,6 +227,17 @@ export class Lifecycle implements RequestLife {
     debug('session %s is corrupt: %s', shorten(id), error)
     const store = this.#service.store as Partial<EventEmitter>
     store.emit?.('corrupt', id, error)
+  }
+
+  /** Gives a session whose id is old another one. */
+  #renew(): Maybe<void> {
+    const { renewAfter } = this.#service.settings
+    if (renewAfter === undefined) return undefined
+    const cookie = this.#loadedCookie()
+    cookie.issuedAt ??= Date.now()
+    if (cookie.issuedAt + renewAfter > Date.now()) return undefined
+    debug('renewing the id of %s', shorten(String(this.#req.sessionID)))
+    return this.open().regenerate({ keep: true })
   }
 
   #start(): void {
@@ -314,19 +327,19 @@ export class Lifecycle implements RequestLife {
     const options = this.#cookieOptions ?? cookieOptionsOf(this.#service.settings, this.#req)
     this.#cookieOptions = undefined
     const cookie = new Cookie(options)
+    if (this.#service.settings.renewAfter !== undefined) cookie.issuedAt = Date.now()
     if (cookie.secure === 'auto') cookie.secure = this.#isSecure()
     if (cookie.sameSite === 'auto') cookie.sameSite = this.#isSecure() ? 'none' : 'lax'
     return cookie
   }
 
-  track<T>(work: Maybe<T>): Maybe<T> {
+  track<T>(work: Maybe<T>, heard: boolean): Maybe<T> {
     if (isPromise(work)) {
-      const pending = this.#pending
-      pending.add(work)
-      const done = (): boolean => pending.delete(work)
+      this.#pending.set(work, heard)
+      const done = (): boolean => this.#pending.delete(work)
       work.then(done, (error) => {
         done()
-        if (this.#committed) reportLate(this.#service, error)
+        if (this.#committed && !heard) reportLate(this.#service, error)
       })
     }
     return work
@@ -362,9 +375,18 @@ export class Lifecycle implements RequestLife {
     return this.#failure
   }
 
-  /** Waits until no session method is at work any more. */
+  /** Waits until no session method is at work any more. @throws the error of one whose outcome the app did not await. */
   async settled(): Promise<void> {
-    while (this.busy) await Promise.allSettled([...this.#pending, ...this.#callbacks])
+    let failure: { error: unknown } | undefined
+    while (this.busy) {
+      const work = [...this.#pending].map(([promise, heard]) =>
+        promise.catch((error) => {
+          if (!heard) failure ??= { error }
+        }),
+      )
+      await Promise.all([...work, ...this.#callbacks])
+    }
+    if (failure) throw failure.error
   }
 
   ended(session: Session): void {
@@ -428,7 +450,7 @@ export class Lifecycle implements RequestLife {
    */
   commit(): Maybe<void> {
     if (this.#committed || this.#failed) return undefined
-    if (this.#pending.size > 0) return Promise.all(this.#pending).then(() => this.commit())
+    if (this.#pending.size > 0) return this.settled().then(() => this.commit())
     const work = this.#commit()
     this.#committed = true
     return work

@@ -54,6 +54,8 @@ export interface SessionOptions {
 export interface Dialect {
   readonly autoCommit?: boolean
   readonly bareRecords?: boolean
+  /** Age in milliseconds at which an id is replaced, the data kept. Default: never. */
+  readonly renewAfter?: number | undefined
   /** Unit of the times that a promise-style store is given. Default `'ms'`. */
   readonly ttlUnit?: TtlUnit
 }
@@ -75,6 +77,8 @@ export interface Settings {
   readonly autoCommit: boolean
   /** Records without a cookie are sessions, too. */
   readonly bareRecords: boolean
+  /** Age in milliseconds at which an id is replaced; undefined: never. */
+  readonly renewAfter: number | undefined
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
@@ -114,6 +118,7 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     clearCookie: readFlag(options, 'clearCookie'),
     autoCommit: dialect.autoCommit ?? true,
     bareRecords: dialect.bareRecords ?? false,
+    renewAfter: dialect.renewAfter,
   }
   lint(options, settings)
   return settings

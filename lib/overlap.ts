@@ -4,6 +4,9 @@
 import { isPromise, type Maybe } from './maybe.ts'
 import type { Stored } from './snapshot.ts'
 
+/** How long one turn is waited for, in ms: a store that forgets an answer must not hold up a session for ever. */
+const PATIENCE = 10_000
+
 /** One session, as the requests of this process use it. */
 class Flight {
   /** Counts what this process did to the record. */
@@ -16,7 +19,7 @@ class Flight {
 
   /** Runs `work` after all that was begun before, at once when that is nothing. */
   queue<T>(work: () => Maybe<T>): Maybe<T> {
-    const result = this.#tail ? this.#tail.then(work, work) : work()
+    const result = this.#tail ? patiently(this.#tail).then(work) : work()
     if (isPromise(result)) {
       const tail = result
       this.#tail = tail
@@ -27,6 +30,18 @@ class Flight {
     }
     return result
   }
+}
+
+/** Resolves when the turn is over, whatever came of it, or has taken too long. */
+function patiently(turn: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, PATIENCE).unref()
+    const done = (): void => {
+      clearTimeout(timer)
+      resolve()
+    }
+    turn.then(done, done)
+  })
 }
 
 /** A request's place among those that use a session. Holding it keeps the session's history known. */

@@ -44,6 +44,8 @@ export class SessionRecord {
   readonly #mayCreate: boolean
   #ticket: Ticket | undefined
   #written = false
+  /** The data that the app itself has saved, or tried to. */
+  #tried: string | undefined
 
   private constructor(
     id: string,
@@ -96,14 +98,16 @@ export class SessionRecord {
 
   /** The store holds the session as it is: its data, and where it matters its cookie's attributes. */
   isSaved(data: string, cookie: CookieData): boolean {
-    if (this.gone) return true
+    if (this.gone || this.#tried === data) return true
     if (this.#saved !== data && !(this.#saved === this.#base && !this.isModified(data))) return false
     return this.#concurrency === 'overwrite' || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
   }
 
-  /** Writes the session as it is now. */
+  /** Writes the session as it is now. The app hears how that goes: the same data is not tried again behind its back. */
   save(session: { cookie: Cookie }): Maybe<void> {
-    return this.write(new Outgoing(session.cookie, () => session, serializeData(session)))
+    const data = serializeData(session)
+    this.#tried = data
+    return this.write(new Outgoing(session.cookie, () => session, data))
   }
 
   /** Writes `ours`. `last`: nobody will ask afterwards what was saved. */

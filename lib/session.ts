@@ -43,8 +43,8 @@ export interface RequestLife {
   readonly concurrency: Concurrency
   /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
   readonly keepsObject: boolean
-  /** The response waits for this. */
-  track<T>(work: Maybe<T>): Maybe<T>
+  /** The response waits for this. `heard`: a callback hears of its failure. */
+  track<T>(work: Maybe<T>, heard: boolean): Maybe<T>
   /** The callback of a session method, as the host wants it called. */
   expect(callback: ErrorCallback | undefined): ErrorCallback | undefined
   /** The app has ended this session. */
@@ -195,7 +195,9 @@ function settleFor(
   callback: ErrorCallback | undefined,
 ): Session | Promise<void> {
   const life = session.req[LIFE]
-  return life ? settle(session, () => life.track(work()), life.expect(callback)) : settle(session, work, callback)
+  return life
+    ? settle(session, () => life.track(work(), callback !== undefined), life.expect(callback))
+    : settle(session, work, callback)
 }
 
 /** Defines a property that is not part of the data. */
@@ -292,5 +294,6 @@ function carryOver(from: { cookie: Cookie }, to: Session): void {
   for (const [key, value] of Object.entries(from)) {
     if (key !== 'cookie') target[key] = value
   }
-  to.cookie = reviveCookie(from.cookie.data)
+  const { issuedAt } = to.cookie
+  to.cookie = reviveCookie({ ...from.cookie.data, issuedAt })
 }

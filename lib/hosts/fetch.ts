@@ -1,7 +1,7 @@
 // bun-router and every other host of the shape `(req: Request, next) => Response`.
 
 import { debug } from '../diagnostics.ts'
-import { type Carrier, type HostRequest, Lifecycle, type Manners, type Service } from '../lifecycle.ts'
+import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
 import type { FlashMessages, Session, SessionData } from '../session.ts'
 
 /** A `Request` after the middleware has seen it. */
@@ -89,7 +89,7 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
   } catch (error) {
     // The error's answer is made elsewhere and can carry no cookie. What the app has explicitly done stays done;
     // its other changes go with the request, as those of a failed transaction.
-    await life.settled()
+    await life.settled().catch((late) => reportLate(service, late))
     throw error
   }
   await life.settled()

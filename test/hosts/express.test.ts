@@ -4,7 +4,7 @@ import { serve } from '../support/serve.ts'
 import { createExpressApp } from './fixture/express.ts'
 import { describeHost } from './table.ts'
 
-const traits = { answersBeforeErrors: true }
+const traits = { answersBeforeErrors: true, savesWhatThrows: true }
 
 describeHost('Express 5 on Node', () => serve(createExpressApp(express)), traits)
 describeHost('Express 4 on Node', () => serve(createExpressApp(express4)), traits)

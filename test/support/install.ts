@@ -18,13 +18,11 @@ const dependents = ['connect-redis', 'connect-pg-simple', '@types/connect-pg-sim
 
 /** Everything else, as it is. */
 const others = [
-  'bun',
   'connect',
   'cookie',
   'cookie-signature',
   'express',
   'pg',
-  'redis',
   'socket.io',
   '@types/connect',
   '@types/express',
@@ -52,6 +50,7 @@ export async function install(name: string): Promise<Installation> {
   await rename(join(dir, 'package'), installed(name))
 
   for (const path of dependents) await cp(join(modules, path), installed(path), { recursive: true })
+  await symlink(join(modules, 'express-session'), installed('original'))
   for (const path of others) await symlink(join(modules, path), installed(path))
 
   return {

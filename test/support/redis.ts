@@ -146,8 +146,46 @@ function isFree(port: number): Promise<boolean> {
   })
 }
 
+export interface Watch {
+  /** What clients have sent since, one line for each command: `"GET" "sess:…"`. What scripts do is left out. */
+  commands(): Promise<string[]>
+  stop(): void
+}
+
+/** Sees every command that a server is sent, by MONITOR. */
+export async function watch(port: number): Promise<Watch> {
+  let text = ''
+  let rounds = 0
+  const socket = net.connect(port, '127.0.0.1', () => socket.write('MONITOR\r\n'))
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk
+  })
+  socket.on('error', () => {})
+  const seen = async (line: string) => {
+    while (!text.includes(line)) await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  await seen('+OK')
+  return {
+    async commands() {
+      const mark = `"ECHO" "watch-${process.pid}-${++rounds}"`
+      await command(port, mark)
+      await seen(mark)
+      return [...text.matchAll(/^\+[\d.]+ \[\d+ (\S+)\] (.*?)\r?$/gm)]
+        .filter(([, from, line]) => from !== 'lua' && !/^"(ECHO|QUIT|INFO|quit)"/.test(line as string))
+        .map(([, , line]) => line as string)
+    },
+    stop: () => socket.destroy(),
+  }
+}
+
+/** How often each command was called, those of scripts included, by INFO. */
+export async function commandStats(port: number): Promise<Record<string, number>> {
+  const info = await command(port, 'INFO commandstats')
+  return Object.fromEntries([...info.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, n]) => [name, Number(n)]))
+}
+
 /** One command without a client: the answer, as the server wrote it. */
-function command(port: number, line: string): Promise<string> {
+export function command(port: number, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = ''
     const socket = net.connect(port, '127.0.0.1', () => socket.write(`${line}\r\nQUIT\r\n`))

@@ -36,6 +36,19 @@ export async function serve(listener: RequestListener): Promise<Running> {
   }
 }
 
+/** Serves a fetch-style handler over Node's http; for requests without a body. */
+export function serveFetch(handle: (request: Request) => Promise<Response>): Promise<Running> {
+  return serve(async (req, res) => {
+    const headers = Object.entries(req.headers).map(([name, value]) => [name, String(value)] as [string, string])
+    const request = new Request(`http://${req.headers.host}${req.url}`, { headers, method: req.method ?? 'GET' })
+    const response = await handle(request)
+    res.statusCode = response.status
+    for (const [name, value] of response.headers) if (name !== 'set-cookie') res.setHeader(name, value)
+    res.setHeader('set-cookie', response.headers.getSetCookie())
+    res.end(Buffer.from(await response.arrayBuffer()))
+  })
+}
+
 /** Runs a script that prints `listening <port>`; its stderr is shown when it dies early. */
 export async function spawnServer(
   command: string,
