@@ -35,7 +35,9 @@ const list = /export \{([^}]*)\};\s*$/
 const isDefault = /,?\s*\w+ as default/
 let names
 
-await edit('dist/index.cjs', (js) => `${js}\nmodule.exports = Object.assign(session, exports);\n`)
+await edit('dist/index.cjs', (js) => {
+  return `${js}\ndelete exports.default;\nmodule.exports = Object.assign(session, exports);\n`
+})
 await edit('dist/index.d.cts', (dts) =>
   dts.replace(list, (_, all) => {
     names = all.replace(isDefault, '').trim()

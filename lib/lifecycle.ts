@@ -93,12 +93,7 @@ const LAZY: PropertyDescriptor & ThisType<Carrier & { [LIFE]: Lifecycle }> = {
     return this[LIFE].session
   },
   set(value: unknown) {
-    Object.defineProperty(this, 'session', {
-      value,
-      writable: true,
-      configurable: true,
-      enumerable: true,
-    })
+    this[LIFE].replace(value)
   },
 }
 

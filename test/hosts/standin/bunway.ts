@@ -282,7 +282,7 @@ export class Router {
     }
     if (res.isSent()) return res.isStreaming() ? res.toStreamingResponse() : res.toResponse() // a rejection here leaves handle()
     for (const [prefix, handlers] of this.#prefixed) {
-      if (path !== prefix && !path.startsWith(prefix + '/')) continue
+      if (path !== prefix && !path.startsWith(`${prefix}/`)) continue
       req.path = path.slice(prefix.length) || '/'
       try {
         await this.#runPipeline(handlers, req, res)
