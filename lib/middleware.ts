@@ -16,6 +16,9 @@ import { Signer } from './signature.ts'
 import { Snapshot, type Stored } from './snapshot.ts'
 import { Store } from './store.ts'
 
+/** Where a middleware carries what it works with, for the helpers that come with the package. */
+export const SERVICE: unique symbol = Symbol.for('unisession.service') as never
+
 type Listener = (...args: unknown[]) => void
 
 /** What `session()` returns: a middleware for every host, and an emitter. */
@@ -61,6 +64,7 @@ export function createMiddleware(options: SessionOptions, dialect: Dialect = {})
     )
   }
   const { events } = service
+  Object.defineProperty(middleware, SERVICE, { value: service })
   return Object.assign(middleware, {
     on(event: string, listener: Listener) {
       events.on(event, listener)

@@ -1,8 +1,39 @@
 // unisession/testing: helpers for the tests of apps and of stores.
 
-export {
-  type CallbackStore,
-  type StoreUnderTest,
-  storeContract,
-  type TestRunner,
-} from './testing/contract.ts'
+import { serialize } from 'cookie'
+import { type Carrier, generateSession, type Service } from './lifecycle.ts'
+import { createMiddleware, SERVICE, type SessionMiddleware } from './middleware.ts'
+import type { Session } from './session.ts'
+import type { Secret } from './signature.ts'
+
+export { type CallbackStore, type StoreUnderTest, storeContract, type TestRunner } from './testing/contract.ts'
+
+function makeSession(service: Service, req: Carrier, data: object): Session {
+  req.sessionStore = service.store
+  generateSession(service, req)
+  return Object.assign(req.session as Session, data)
+}
+
+/**
+ * Puts a session with this data into the middleware's store, and gives the Cookie header of a browser that has it:
+ * `request(app).get('/').set('Cookie', await sessionCookie(sessions, { user: 'ann' }))`.
+ * @throws TypeError when the middleware has no secret of its own.
+ */
+export async function sessionCookie(middleware: SessionMiddleware, data: object): Promise<string> {
+  const service = (middleware as unknown as { [SERVICE]?: Service })[SERVICE]
+  const secret = service?.settings.secrets?.[0]
+  if (!service || !secret) throw new TypeError('sessionCookie needs a middleware made by session({ secret })')
+  const session = makeSession(service, {}, data)
+  await session.save()
+  return serialize(service.settings.name, service.signer.sign(session.id, secret as Secret))
+}
+
+/** A middleware that gives each request a session with this data, kept nowhere; for `(req, res, next)` and `(req, next)`. */
+export function mockSession(data: object = {}): (req: object, second: unknown, third?: unknown) => unknown {
+  const middleware = createMiddleware({ secret: 'mock', resave: false, saveUninitialized: false })
+  const service = (middleware as unknown as { [SERVICE]: Service })[SERVICE]
+  return (req, second, third) => {
+    makeSession(service, req, structuredClone(data))
+    return typeof third === 'function' ? third() : (second as (req: object) => unknown)(req)
+  }
+}
