@@ -334,7 +334,7 @@ export class Lifecycle implements RequestLife {
       const done = (): boolean => this.#pending.delete(work)
       work.then(done, (error) => {
         done()
-        if (this.#committed && !heard) reportLate(this.#service, error)
+        if (this.#committed && !heard && !isMissing(error)) reportLate(this.#service, error)
       })
     }
     return work
@@ -376,7 +376,7 @@ export class Lifecycle implements RequestLife {
     while (this.busy) {
       const work = [...this.#pending].map(([promise, heard]) =>
         promise.catch((error) => {
-          if (!heard) failure ??= { error }
+          if (!heard && !isMissing(error)) failure ??= { error }
         }),
       )
       await Promise.all([...work, ...this.#callbacks])
@@ -625,6 +625,11 @@ export function generateSession(service: Service, req: Carrier): void {
 export function reportLate(service: Service, error: unknown): void {
   debug('after the response: %s', error)
   if (service.events.listenerCount('error') > 0) service.events.emit('error', error)
+}
+
+/** A `reload()` found no session: news to those who asked for it, and no failure of the store. */
+function isMissing(error: unknown): boolean {
+  return error instanceof SessionError && error.code === 'ERR_SESSION_MISSING'
 }
 
 /** An id for the log: enough to follow it, too little to use it. */

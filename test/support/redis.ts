@@ -152,6 +152,11 @@ export interface Watch {
   stop(): void
 }
 
+/** The name of a watched command, in capitals. */
+export function nameOf(line: string): string {
+  return line.slice(1, line.indexOf('"', 1)).toUpperCase()
+}
+
 /** Sees every command that a server is sent, by MONITOR. */
 export async function watch(port: number): Promise<Watch> {
   let text = ''

@@ -1,0 +1,67 @@
+// unisession/bun-router: the same sessions, with the defaults and shapes that bun-router documents.
+
+import { MemoryStore } from '../stores/memory.ts'
+import { optionError } from './errors.ts'
+import { createMiddleware, type SessionMiddleware } from './middleware.ts'
+import type { SessionOptions as CoreOptions } from './options.ts'
+
+export { fileStore } from '../stores/file.ts'
+export { MemoryStore } from '../stores/memory.ts'
+export { redisStore } from '../stores/redis.ts'
+export type { FlashMessages, Session, SessionData } from './session.ts'
+export type { SessionMiddleware }
+
+const DAY = 86_400_000
+
+/** A store of the app's own, as bun-router documents it. Times are in seconds. */
+export interface SessionStore {
+  get(sid: string): Promise<Record<string, unknown> | null>
+  set(sid: string, session: Record<string, unknown>, ttl?: number): Promise<void>
+  destroy(sid: string): Promise<void>
+  touch?(sid: string, ttl: number): Promise<void>
+}
+
+export interface SessionOptions extends Omit<CoreOptions, 'store'> {
+  /** Lifetime of the session in milliseconds. Default one day. */
+  maxAge?: number | undefined
+  /** `'memory'`, the default, or a store. A promise-style store is given its times in seconds. */
+  store?: 'memory' | CoreOptions['store'] | SessionStore | undefined
+  /** `false`: nothing is stored or sent unless the app calls `req.session.save()`. Default `true`. */
+  autoCommit?: boolean | undefined
+  /** Gives a session a new id from time to time and keeps its data. Default `false`. */
+  renew?: boolean | undefined
+  /** With `renew`: the age in milliseconds at which an id is replaced, at its next request. Default one hour. */
+  renewAfter?: number | undefined
+}
+
+/**
+ * Session middleware with bun-router's documented defaults: cookie `bun_session`, one day, `httpOnly`, `sameSite: 'lax'`;
+ * a session is stored once something was put into it. @throws TypeError for wrong options.
+ */
+export function session(options: SessionOptions = {}): SessionMiddleware {
+  const { maxAge = DAY, store, autoCommit, renew, renewAfter = 3_600_000, cookie, ...rest } = options
+  if (typeof store === 'string' && store !== 'memory') throw optionError('store option must be "memory" or a store')
+  if (!(Number.isFinite(renewAfter) && renewAfter > 0)) {
+    throw optionError('renewAfter option must be a number of milliseconds above 0')
+  }
+  const defaults = { maxAge, sameSite: 'lax' } as const
+  return createMiddleware(
+    {
+      name: 'bun_session',
+      resave: false,
+      saveUninitialized: false,
+      clearCookie: true,
+      ...rest,
+      store: typeof store === 'object' ? (store as CoreOptions['store']) : new MemoryStore(),
+      cookie: typeof cookie === 'function' ? (req) => ({ ...defaults, ...cookie(req) }) : { ...defaults, ...cookie },
+    },
+    {
+      bareRecords: true,
+      ttlUnit: 's',
+      autoCommit: autoCommit ?? true,
+      renewAfter: renew ? renewAfter : undefined,
+    },
+  )
+}
+
+export default session

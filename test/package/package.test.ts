@@ -1,0 +1,82 @@
+// What is published: names, files, size.
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { expect, test } from 'vitest'
+import manifest from '../../package.json' with { type: 'json' }
+import { root } from '../support/install.ts'
+
+const read = (file: string): string => readFileSync(join(root, file), 'utf8')
+
+/** Every string in a part of package.json. */
+const leaves = (part: unknown): string[] =>
+  typeof part === 'string' ? [part] : Object.values(part as object).flatMap(leaves)
+
+test('the public names', () => {
+  const names = (file: string): string[] =>
+    (/export \{(.*)\}/.exec(read(file))?.[1] ?? '').split(',').map((name) => name.trim())
+  const entries = Object.entries(manifest.exports).filter(([entry]) => !/\.js(on)?$/.test(entry))
+  const all = entries.map(([entry, to]) => [entry, names((to as (typeof manifest.exports)['.']).import.types)])
+  expect(Object.fromEntries(all)).toMatchInlineSnapshot(`
+    {
+      ".": [
+        "type CallbackStore",
+        "Cookie",
+        "type CookieData",
+        "type CookieOptions",
+        "type Flash",
+        "type FlashMessages",
+        "MemoryStore",
+        "type MemoryStoreOptions",
+        "type PromiseStore",
+        "type RegenerateOptions",
+        "type Secret",
+        "Session",
+        "type SessionData",
+        "SessionError",
+        "type SessionErrorCode",
+        "type SessionMiddleware",
+        "type SessionOptions",
+        "Store",
+        "default",
+        "session",
+      ],
+      "./session/cookie": [
+        "default",
+      ],
+      "./session/memory": [
+        "default",
+      ],
+      "./session/session": [
+        "default",
+      ],
+      "./session/store": [
+        "default",
+      ],
+    }
+  `)
+})
+
+test('every entry leads to files that are there', () => {
+  const files = leaves([manifest.main, manifest.types, manifest.exports])
+  expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([])
+})
+
+test('the package holds the build, its licence and its readme', () => {
+  const pack = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
+  const [{ files }] = JSON.parse(pack) as [{ files: { path: string }[] }]
+  const paths = files.map(({ path }) => path).filter((path) => !path.startsWith('dist/'))
+  expect(paths).toContain('LICENSE')
+  expect(paths.filter((path) => !['LICENSE', 'README.md', 'package.json'].includes(path))).toEqual([])
+})
+
+test('the main entry stays small', () => {
+  const files = new Set(['dist/index.mjs'])
+  for (const file of files) {
+    for (const [, chunk] of read(file).matchAll(/from ["']\.\/(.+?)["']/g)) files.add(`dist/${chunk}`)
+  }
+  const size = [...files].reduce((sum, file) => sum + gzipSync(read(file)).length, 0)
+  // A dependency that found its way in would show.
+  expect(size).toBeLessThan(48 * 1024)
+})

@@ -1,0 +1,42 @@
+// The packed package, under both names, as programs of Node and Bun load it.
+import { execFile } from 'node:child_process'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Installation, install } from '../support/install.ts'
+import { bun } from '../support/serve.ts'
+
+const sources = ['require.cjs', 'import.mjs', 'serve.mjs', 'dependents.cjs']
+
+/** Runs a program to the end that it comes to by itself. */
+function run(command: string, file: string, cwd: string): Promise<string> {
+  return new Promise((resolve) => {
+    execFile(
+      command,
+      [file],
+      { cwd, timeout: 30_000, env: { ...process.env, NODE_ENV: 'test' } },
+      (error, stdout, stderr) =>
+        resolve(error ? `${error.killed ? 'it did not end\n' : ''}${stdout}${stderr}` : stdout),
+    )
+  })
+}
+
+describe.each(['express-session', 'unisession'])('as %s', { timeout: 60_000 }, (name) => {
+  let app: Installation
+  let cwd: string
+  beforeAll(async () => {
+    app = await install(name)
+    cwd = await app.project('app', sources, {})
+  })
+  afterAll(() => app.remove())
+
+  // What requires `express-session` finds none where we have our own name.
+  const files = name === 'unisession' ? sources.filter((file) => file !== 'dependents.cjs') : sources
+
+  describe.each([
+    ['Node', process.execPath],
+    ['Bun', bun],
+  ])('%s', (_, command) => {
+    test.skipIf(!command).each(files)('%s', async (file) => {
+      expect(await run(command as string, file, cwd)).toBe('done\n')
+    })
+  })
+})
