@@ -7,8 +7,12 @@ import { build } from 'tsdown'
 /** The paths into express-session that people import: one class each. */
 const deep = ['cookie', 'memory', 'session', 'store']
 
+/** The entries beside the main one. */
+const named = ['bunway', 'bun-router', 'testing']
+
 const entry = {
   index: 'lib/index.ts',
+  ...Object.fromEntries(named.map((name) => [name, `lib/${name}.ts`])),
   ...Object.fromEntries(deep.map((name) => [`session/${name}`, `lib/deep/${name}.ts`])),
 }
 

@@ -1,5 +1,6 @@
 // A small notebook on Express 5: signing in and out, flash messages, and data kept in the session.
-// Start it with `npm start`; PORT and SESSION_SECRET may be set in the environment.
+// Start it with `npm start`. The environment may set PORT, SESSION_SECRET, SESSION_DIR (where sessions are kept as files,
+// default: the folder sessions/) and REDIS_URL (they are kept there instead).
 import { createHash, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
@@ -10,7 +11,7 @@ import express, {
   type RequestHandler,
   type Response,
 } from 'express'
-import session, { MemoryStore, type Store } from 'unisession'
+import session, { FileStore, RedisStore, type Store } from 'unisession'
 import { errorPage, type Html, homePage, layout, type Note, notesPage, signInPage, type User } from './express/views.ts'
 
 declare module 'unisession' {
@@ -49,7 +50,9 @@ const users = new Map<string, User>([
 
 /** The one place that decides where sessions live. */
 function chooseStore(): Store {
-  return new MemoryStore()
+  if (process.env.REDIS_URL) return new RedisStore({ url: process.env.REDIS_URL })
+  const path = process.env.SESSION_DIR || fileURLToPath(new URL('../sessions', import.meta.url))
+  return new FileStore({ path })
 }
 
 /** The app without a server, so that a test can mount it. */

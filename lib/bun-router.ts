@@ -1,6 +1,7 @@
 // unisession/bun-router: the same sessions, with the defaults and shapes that bun-router documents.
 
 import { MemoryStore } from '../stores/memory.ts'
+import { cookieWithDefaults, withDefaults } from './defaults.ts'
 import { optionError } from './errors.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions as CoreOptions } from './options.ts'
@@ -44,16 +45,12 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
   if (!(Number.isFinite(renewAfter) && renewAfter > 0)) {
     throw optionError('renewAfter option must be a number of milliseconds above 0')
   }
-  const defaults = { maxAge, sameSite: 'lax' } as const
+  const defaults = { name: 'bun_session', resave: false, saveUninitialized: false, clearCookie: true }
   return createMiddleware(
     {
-      name: 'bun_session',
-      resave: false,
-      saveUninitialized: false,
-      clearCookie: true,
-      ...rest,
+      ...withDefaults(defaults, rest),
       store: typeof store === 'object' ? (store as CoreOptions['store']) : new MemoryStore(),
-      cookie: typeof cookie === 'function' ? (req) => ({ ...defaults, ...cookie(req) }) : { ...defaults, ...cookie },
+      cookie: cookieWithDefaults({ maxAge, sameSite: 'lax' }, cookie),
     },
     {
       bareRecords: true,
@@ -63,5 +60,3 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
     },
   )
 }
-
-export default session

@@ -1,11 +1,13 @@
 // unisession/bunway: the same sessions, with the defaults and shapes that bunWay documents.
 
-import { FileStore as BaseFileStore } from '../stores/file.ts'
+import { FileStore } from '../stores/file.ts'
 import { MemoryStore as BaseMemoryStore } from '../stores/memory.ts'
+import { cookieWithDefaults, withDefaults } from './defaults.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import type { CallbackStore, PromiseStore } from './store.ts'
 
+export { FileStore, type FileStoreOptions } from '../stores/file.ts'
 export type { Session, SessionData } from './session.ts'
 export type { SessionMiddleware, SessionOptions }
 
@@ -16,23 +18,15 @@ const DAY = 86_400_000
  * keeps its sessions), `sameSite: 'lax'`; `resave` and `saveUninitialized` on; `destroy` takes the browser's cookie away.
  * Promise-style stores are given milliseconds, and records without a cookie are read.
  */
-export function session(options: SessionOptions): SessionMiddleware {
-  const { cookie, store } = options
-  const lifetime = store instanceof BaseFileStore ? store.ttl : DAY
-  const defaults = { maxAge: lifetime, sameSite: 'lax' } as const
+export function session(options: SessionOptions = {}): SessionMiddleware {
+  const { store } = options
+  const maxAge = store instanceof FileStore ? store.ttl : DAY
+  const defaults = { resave: true, saveUninitialized: true, clearCookie: true }
   return createMiddleware(
-    {
-      resave: true,
-      saveUninitialized: true,
-      clearCookie: true,
-      ...options,
-      cookie: typeof cookie === 'function' ? (req) => ({ ...defaults, ...cookie(req) }) : { ...defaults, ...cookie },
-    },
+    { ...withDefaults(defaults, options), cookie: cookieWithDefaults({ maxAge, sameSite: 'lax' }, options.cookie) },
     { bareRecords: true },
   )
 }
-
-export default session
 
 type Entry = Record<string, unknown>
 
@@ -44,8 +38,6 @@ export class MemoryStore extends (BaseMemoryStore as new (
     return Object.values(await BaseMemoryStore.prototype.all.call(this as never)) as Entry[]
   }
 }
-
-export { FileStore, type FileStoreOptions } from '../stores/file.ts'
 
 /** A store of express-session's kind as bunWay's promise-style one. `session()` takes either. */
 export function fromExpressStore(store: CallbackStore): PromiseStore {

@@ -1,6 +1,8 @@
 // The public names of `unisession`.
 
+import { FileStore, fileStore } from '../stores/file.ts'
 import { MemoryStore } from '../stores/memory.ts'
+import { RedisStore, redisStore } from '../stores/redis.ts'
 import { Cookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
 import { session } from './middleware.ts'
@@ -8,9 +10,21 @@ import { Session } from './session.ts'
 import { Store } from './store.ts'
 
 // As in express-session, the function carries the classes: stores are made by `require('some-store')(session)`.
-Object.assign(session, { Cookie, MemoryStore, Session, SessionError, Store })
+Object.assign(session, {
+  Cookie,
+  FileStore,
+  fileStore,
+  MemoryStore,
+  RedisStore,
+  redisStore,
+  Session,
+  SessionError,
+  Store,
+})
 
+export type { FileStoreOptions } from '../stores/file.ts'
 export type { MemoryStoreOptions } from '../stores/memory.ts'
+export type { RedisSerializer, RedisStoreClient, RedisStoreOptions } from '../stores/redis.ts'
 export type { CookieData, CookieOptions } from './cookie.ts'
 export type { SessionErrorCode } from './errors.ts'
 export type { SessionMiddleware } from './middleware.ts'
@@ -23,4 +37,16 @@ export type {
 } from './session.ts'
 export type { Secret } from './signature.ts'
 export type { CallbackStore, PromiseStore } from './store.ts'
-export { Cookie, MemoryStore, Session, SessionError, Store, session, session as default }
+export {
+  Cookie,
+  FileStore,
+  fileStore,
+  MemoryStore,
+  RedisStore,
+  redisStore,
+  Session,
+  SessionError,
+  Store,
+  session,
+  session as default,
+}

@@ -272,11 +272,10 @@ export class Lifecycle implements RequestLife {
       }
     }
     session ??= newSession(req, port, this.#newCookie())
-    return this.#dress(session)
+    return this.dress(session)
   }
 
-  /** Gives a session what its host promises of it. */
-  #dress(session: Session): Session {
+  dress(session: Session): Session {
     this.#opened = session
     const { flash, methods } = this.#host.manners ?? {}
     if (flash) shapeFlash(session, flash)
@@ -315,7 +314,7 @@ export class Lifecycle implements RequestLife {
     const session = this.keepsObject ? this.#opened : undefined
     req.sessionID = settings.generateId(req)
     if (session) renewSession(session, port, this.#newCookie())
-    else this.#dress(newSession(req, port, this.#newCookie()))
+    else this.dress(newSession(req, port, this.#newCookie()))
   }
 
   #newCookie(): Cookie {
@@ -462,8 +461,10 @@ export class Lifecycle implements RequestLife {
     if (!session) {
       if (req.sessionID && settings.unsetDestroys && req.session == null) {
         debug('destroying: req.session was unset')
-        this.#ended ??= this.#opened?.cookie ?? (this.#snapshot && this.#loadedCookie())
-        return port.remove(id as string, this.#snapshot?.ticket)
+        const cookie = this.#opened?.cookie ?? (this.#snapshot && this.#loadedCookie())
+        return chain(port.remove(id as string, this.#snapshot?.ticket), () => {
+          this.#ended ??= cookie
+        })
       }
       return undefined
     }

@@ -46,6 +46,8 @@ function patiently(turn: Promise<unknown>): Promise<void> {
 
 /** A request's place among those that use a session. Holding it keeps the session's history known. */
 export class Ticket {
+  /** The date on which what was read runs out, in ms since the epoch. */
+  lasts = Number.POSITIVE_INFINITY
   readonly #flight: Flight
   #seen: number
 
@@ -57,6 +59,11 @@ export class Ticket {
   /** The session was destroyed since this request began to read it. */
   get gone(): boolean {
     return this.#flight.goneAt > this.#seen
+  }
+
+  /** What was read has run out since. */
+  get over(): boolean {
+    return this.lasts <= Date.now()
   }
 
   /** What another request of this process has written since. */

@@ -47,8 +47,10 @@ export interface RequestLife {
   track<T>(work: Maybe<T>, heard: boolean): Maybe<T>
   /** The callback of a session method, as the host wants it called. */
   expect(callback: ErrorCallback | undefined): ErrorCallback | undefined
-  /** The app has ended this session. */
+  /** The app has ended this session, and the store has said so. */
   ended(session: Session): void
+  /** Gives a session what its host promises of it. */
+  dress(session: Session): Session
   /** Gives the request a new, empty session under a new id. */
   generate(): void
 }
@@ -94,13 +96,7 @@ export class Session {
     hide(this, 'save', Session.prototype.save)
     hide(this, 'reload', Session.prototype.reload)
 
-    if (typeof data === 'object' && data !== null) {
-      for (const key in data) {
-        const value = (data as Record<string, unknown>)[key]
-        if (key === 'flash') writeFlash(this, value, true)
-        else if (!(key in this)) (this as unknown as Record<string, unknown>)[key] = value
-      }
-    }
+    if (typeof data === 'object' && data !== null) fill(this, data)
   }
 
   /** Lets the session live for its full `originalMaxAge` from now on. */
@@ -135,7 +131,12 @@ export class Session {
     const { req } = this
     const record = recordOf(this)
     const open = (snapshot: Snapshot): void => {
-      openSession(req, record.port, snapshot)
+      const life = req[LIFE]
+      if (life?.keepsObject) reopenSession(this, record.port, snapshot)
+      else {
+        const session = openSession(req, record.port, snapshot)
+        life?.dress(session)
+      }
     }
     return settleFor(this, () => chain(record.reload(), open), callback) as this | Promise<void>
   }
@@ -145,10 +146,10 @@ export class Session {
   destroy(): Promise<void>
   destroy(callback?: ErrorCallback): this | Promise<void> {
     const life = this.req[LIFE]
-    life?.ended(this)
     if (life?.keepsObject) emptyOut(this)
     else delete this.req.session
-    return settleFor(this, () => recordOf(this).destroy(), callback) as this | Promise<void>
+    const end = (): Maybe<void> => chain(remove(recordOf(this)), () => life?.ended(this))
+    return settleFor(this, end, callback) as this | Promise<void>
   }
 
   /**
@@ -239,6 +240,24 @@ export function loadedRecord(req: SessionRequest, port: StorePort, snapshot: Sna
   return SessionRecord.loaded(req.sessionID as string, port, concurrency, snapshot, keepsUnmodified)
 }
 
+/** Makes this very object what a store holds, for apps that hold on to it. */
+function reopenSession(session: Session, port: StorePort, snapshot: Snapshot): void {
+  void snapshot.data
+  emptyOut(session)
+  fill(session, snapshot.open())
+  session.cookie = reviveCookie(snapshot.cookie)
+  session[RECORD] = loadedRecord(session.req, port, snapshot)
+}
+
+/** Puts data into a session, except under the names of its methods. */
+function fill(session: Session, data: object): void {
+  for (const key in data) {
+    const value = (data as Record<string, unknown>)[key]
+    if (key === 'flash') writeFlash(session, value, true)
+    else if (!(key in session)) (session as unknown as Record<string, unknown>)[key] = value
+  }
+}
+
 /** Makes `req.session` a new one under `req.sessionID`. */
 export function newSession(req: SessionRequest, port: StorePort, cookie: Cookie): Session {
   const session = new Session(req)
@@ -265,6 +284,12 @@ export function emptyOut(session: Session): void {
   for (const key of Object.keys(session)) if (key !== 'cookie') delete target[key]
 }
 
+/** Takes a session out of its store. From now on this request does not write it, lest a save creates it again. */
+function remove(record: SessionRecord): Maybe<void> {
+  record.gone = true
+  return record.destroy()
+}
+
 function regenerate(session: Session, keep: boolean): Maybe<void> {
   const { req } = session
   const kept = keep ? { ...session } : session
@@ -282,7 +307,7 @@ function regenerate(session: Session, keep: boolean): Maybe<void> {
   }
   let removed: Maybe<void>
   try {
-    removed = current.destroy()
+    removed = remove(current)
   } catch (error) {
     return renewAndThrow(error)
   }

@@ -47,9 +47,15 @@ export abstract class DriverStore extends Store {
   }
 
   override set(sid: string, session: object, callback: ErrorCallback): void
-  override set(sid: string, session: object): Promise<void>
-  override set(sid: string, session: object, callback?: ErrorCallback): void | Promise<void> {
-    return settle(undefined, () => this.driver.write(sid, outgoing(session), expiry(session)), callback)
+  /** `ttl`: the time in milliseconds that a session without a date of its own has, as bunWay's stores take it. */
+  override set(sid: string, session: object, ttl?: number): Promise<void>
+  override set(sid: string, session: object, third?: ErrorCallback | number): void | Promise<void> {
+    const given = typeof third === 'number' ? Date.now() + third : undefined
+    return settle(
+      undefined,
+      () => this.driver.write(sid, outgoing(session), expiry(session) ?? given),
+      typeof third === 'function' ? third : undefined,
+    )
   }
 
   /** Extends the session to its cookie's expiry; nothing happens to one that is gone. */

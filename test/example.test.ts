@@ -1,8 +1,11 @@
 // The example app, driven as a browser would: one agent per browser, forms posted, redirects followed.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import request from 'supertest'
 import { MemoryStore, Store } from 'unisession'
@@ -334,15 +337,20 @@ describe('refusals and errors', () => {
 
 describe('run directly', () => {
   const children: ChildProcess[] = []
+  let folder = ''
 
-  afterEach(() => {
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'example-'))
+  })
+  afterEach(async () => {
     for (const child of children.splice(0)) child.kill('SIGKILL')
+    await rm(folder, { recursive: true, force: true })
   })
 
   function run(port: number | string) {
     const child = spawn(process.execPath, ['--import', 'tsx', 'examples/express.ts'], {
       cwd: fileURLToPath(new URL('..', import.meta.url)),
-      env: { ...process.env, PORT: String(port), NODE_ENV: '' },
+      env: { ...process.env, PORT: String(port), NODE_ENV: '', REDIS_URL: '', SESSION_DIR: folder },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     children.push(child)
@@ -367,6 +375,23 @@ describe('run directly', () => {
     },
     30_000,
   )
+
+  it('keeps its sessions through a restart', async () => {
+    const visit = async (browser?: string): Promise<{ text: string; cookie: string }> => {
+      const { child, output, closed } = run(0)
+      await vi.waitFor(() => expect(output.out).toContain('\n'), 20_000)
+      const url = /http:\/\/localhost:\d+/.exec(output.out)?.[0] ?? ''
+      const response = await fetch(url, { headers: browser ? { cookie: browser } : {} })
+      const cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? ''
+      const text = await response.text()
+      child.kill('SIGTERM')
+      await closed
+      return { text, cookie }
+    }
+    const first = await visit()
+    expect(first.text).toContain('FileStore')
+    expect(visits((await visit(first.cookie)).text)).toBe(2)
+  }, 30_000)
 
   it('says so when the port is taken, and how to choose another', async () => {
     const other = createServer().listen(0)

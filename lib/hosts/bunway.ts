@@ -125,11 +125,17 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     return Response.json({ error: 'Internal Server Error' }, { status: 500 })
   }
   const quiet = async (): Promise<void> => {
+    const answered = isSent()
+    let failure: { error: unknown } | undefined
     do {
-      await life.settled()
+      await life.settled().catch((error: unknown) => {
+        failure ??= { error }
+      })
       // What follows an `await`, or a callback that calls back, gets its turn.
       if (promised && !isSent()) await new Promise((resolve) => setTimeout(resolve, 0))
     } while (life.busy)
+    // An answer that came since was given in the knowledge of what has failed.
+    if (failure && (answered || !isSent())) throw failure.error
   }
   const leave = (way: Way): Maybe<Response> => {
     // An error handler's answer, or bunWay's own way from one method to the other.

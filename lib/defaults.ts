@@ -1,0 +1,17 @@
+// What an entry for one host has as defaults. An option that is undefined counts as not given.
+
+import type { CookieOptions } from './cookie.ts'
+import type { SessionOptions } from './options.ts'
+
+export function withDefaults<D extends object, T extends object>(defaults: D, options: T | undefined): D & T {
+  const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined)
+  return { ...defaults, ...Object.fromEntries(given) } as D & T
+}
+
+/** The `cookie` option, which may be a function of the request. */
+export function cookieWithDefaults(
+  defaults: CookieOptions,
+  cookie: SessionOptions['cookie'],
+): NonNullable<SessionOptions['cookie']> {
+  return typeof cookie === 'function' ? (req) => withDefaults(defaults, cookie(req)) : withDefaults(defaults, cookie)
+}
