@@ -5,9 +5,18 @@ import { MemoryStore } from '../stores/memory.ts'
 import { RedisStore, redisStore } from '../stores/redis.ts'
 import { Cookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
-import { session } from './middleware.ts'
+import { createMiddleware, type SessionMiddleware } from './middleware.ts'
+import type { SessionOptions } from './options.ts'
 import { Session } from './session.ts'
 import { Store } from './store.ts'
+
+/**
+ * Session middleware. Takes express-session's options and behaves as it does, and besides answers only when the
+ * session is in the store. @throws TypeError for wrong options.
+ */
+export function session(options?: SessionOptions): SessionMiddleware {
+  return createMiddleware(options ?? {})
+}
 
 // As in express-session, the function carries the classes: stores are made by `require('some-store')(session)`.
 Object.assign(session, {
@@ -27,8 +36,6 @@ export type { MemoryStoreOptions } from '../stores/memory.ts'
 export type { RedisSerializer, RedisStoreClient, RedisStoreOptions } from '../stores/redis.ts'
 export type { CookieData, CookieOptions } from './cookie.ts'
 export type { SessionErrorCode } from './errors.ts'
-export type { SessionMiddleware } from './middleware.ts'
-export type { SessionOptions } from './options.ts'
 export type {
   Flash,
   FlashMessages,
@@ -37,6 +44,7 @@ export type {
 } from './session.ts'
 export type { Secret } from './signature.ts'
 export type { CallbackStore, PromiseStore } from './store.ts'
+export type { SessionMiddleware, SessionOptions }
 export {
   Cookie,
   FileStore,
@@ -47,6 +55,5 @@ export {
   Session,
   SessionError,
   Store,
-  session,
   session as default,
 }

@@ -32,6 +32,7 @@ import {
   renewSession,
   type Session,
   type SessionRequest,
+  startAnew,
 } from './session.ts'
 import type { Secret, Signer } from './signature.ts'
 import { Outgoing, Snapshot, serializeData } from './snapshot.ts'
@@ -130,6 +131,8 @@ export class Lifecycle implements RequestLife {
   #opened: Session | undefined
   /** The cookie of the session that the app has ended. */
   #ended: Cookie | undefined
+  /** The record whose id was renewed. */
+  #retired: SessionRecord | undefined
 
   /**
    * Starts the life of a session in this request, or says with undefined that the request goes on without one:
@@ -149,7 +152,7 @@ export class Lifecycle implements RequestLife {
       return undefined
     }
     const secrets = service.settings.secrets ?? (req.secret ? [req.secret] : undefined)
-    if (!secrets) throw new Error('secret option required for sessions')
+    if (!secrets) throw new SessionError('ERR_SESSION_SECRET', 'secret option required for sessions')
     return new Lifecycle(service, req, host, secrets, cookieOptions)
   }
 
@@ -197,7 +200,6 @@ export class Lifecycle implements RequestLife {
         debug('session %s found', shorten(id))
         this.#sentId = id
         this.#attach(id, snapshot)
-        return this.#renew()
       } else if (index + 1 < ids.length) return this.#find(ids, index + 1)
       else {
         debug('session %s not found: a new one', shorten(id))
@@ -224,15 +226,24 @@ export class Lifecycle implements RequestLife {
     store.emit?.('corrupt', id, error)
   }
 
-  /** Gives a session whose id is old another one. */
-  #renew(): Maybe<void> {
+  /**
+   * Gives a session whose id is old another one, for a response that has not left and can carry the new cookie.
+   * The record under the old id goes when the new one is stored, so that no failure loses the session.
+   */
+  renew(): void {
     const { renewAfter } = this.#service.settings
-    if (renewAfter === undefined) return undefined
-    const cookie = this.#loadedCookie()
+    const req = this.#req
+    if (renewAfter === undefined || !this.#snapshot || req.sessionID !== this.#originalId) return
+    const untouched = this.#lazy
+    const opened = untouched ? undefined : this.#session()
+    const cookie = untouched ? this.#loadedCookie() : opened?.cookie
+    if (!cookie || opened?.[RECORD]?.gone || (cookie.secure && !this.#isSecure())) return
     cookie.issuedAt ??= Date.now()
-    if (cookie.issuedAt + renewAfter > Date.now()) return undefined
-    debug('renewing the id of %s', shorten(String(this.#req.sessionID)))
-    return this.open().regenerate({ keep: true })
+    if (cookie.issuedAt + renewAfter > Date.now()) return
+    debug('renewing the id of %s', shorten(String(req.sessionID)))
+    const session = opened ?? this.open()
+    this.#retired = session[RECORD]
+    startAnew(session, true)
   }
 
   #start(): void {
@@ -403,7 +414,10 @@ export class Lifecycle implements RequestLife {
     if (typeof req.sessionID !== 'string') return undefined
     const known = this.#sentId === req.sessionID
     const untouched = this.#lazy
-    if (untouched && (known ? !settings.rolling : !settings.saveUninitialized)) return undefined
+    if (untouched && (known ? !settings.rolling : !settings.saveUninitialized)) {
+      debug('no cookie: nobody looked at the session')
+      return undefined
+    }
 
     const session = untouched && known ? undefined : this.#session()
     const record = this.#record(session)
@@ -447,7 +461,7 @@ export class Lifecycle implements RequestLife {
     if (this.#pending.size > 0) return this.settled().then(() => this.commit())
     const work = this.#commit()
     this.#committed = true
-    return work
+    return this.#retired ? chain(work, () => this.#retired?.destroy()) : work
   }
 
   #commit(): Maybe<void> {
@@ -459,7 +473,8 @@ export class Lifecycle implements RequestLife {
 
     const session = this.#session()
     if (!session) {
-      if (req.sessionID && settings.unsetDestroys && req.session == null) {
+      // Only what was there can have been unset: not after a store that failed to load it.
+      if (req.sessionID && settings.unsetDestroys && req.session == null && req[LIFE] === this) {
         debug('destroying: req.session was unset')
         const cookie = this.#opened?.cookie ?? (this.#snapshot && this.#loadedCookie())
         return chain(port.remove(id as string, this.#snapshot?.ticket), () => {
@@ -511,7 +526,9 @@ export class Lifecycle implements RequestLife {
     const session = (): object => this.open() as object
     const record = this.#record(undefined) as SessionRecord
     if (!this.keepsUnmodified) return record.write(new Outgoing(cookie, session, snapshot.data), true)
-    return port.touches ? record.touch(new Outgoing(cookie, session)) : undefined
+    if (!port.touches) return undefined
+    debug('touching %s', shorten(id))
+    return record.touch(new Outgoing(cookie, session))
   }
 
   /** The session as the request has it at this moment; one that the app put there itself becomes a session. */

@@ -33,17 +33,15 @@ export interface SessionMiddleware {
   on(event: string, listener: Listener): this
   once(event: string, listener: Listener): this
   off(event: string, listener: Listener): this
+  addListener(event: string, listener: Listener): this
+  removeListener(event: string, listener: Listener): this
+  removeAllListeners(event?: string): this
+  emit(event: string, ...args: unknown[]): boolean
+  listeners(event: string): unknown[]
+  listenerCount(event: string): number
 }
 
-/**
- * Session middleware. Takes express-session's options and behaves as it does, and besides answers only when the
- * session is in the store. Throws a TypeError for wrong options.
- */
-export function session(options?: SessionOptions): SessionMiddleware {
-  return createMiddleware(options ?? {})
-}
-
-/** {@link session} in the dialect of an entry. */
+/** The middleware behind every entry, each with its dialect. @throws TypeError for wrong options. */
 export function createMiddleware(options: SessionOptions, dialect: Dialect = {}): SessionMiddleware {
   const settings = readOptions(options, dialect)
   const service = createService(settings, (options.store ?? new MemoryStore()) as ForeignStore, dialect)
@@ -65,21 +63,27 @@ export function createMiddleware(options: SessionOptions, dialect: Dialect = {})
   }
   const { events } = service
   Object.defineProperty(middleware, SERVICE, { value: service })
-  return Object.assign(middleware, {
-    on(event: string, listener: Listener) {
-      events.on(event, listener)
-      return this
-    },
-    once(event: string, listener: Listener) {
-      events.once(event, listener)
-      return this
-    },
-    off(event: string, listener: Listener) {
-      events.off(event, listener)
-      return this
-    },
-  }) as SessionMiddleware
+  for (const method of EMITTER_METHODS) {
+    const call = (...args: never[]): unknown => {
+      const result = Reflect.apply(events[method] as (...args: never[]) => unknown, events, args)
+      return result === events ? middleware : result
+    }
+    Object.defineProperty(middleware, method, { value: call, configurable: true, writable: true })
+  }
+  return middleware as unknown as SessionMiddleware
 }
+
+const EMITTER_METHODS = [
+  'on',
+  'once',
+  'off',
+  'addListener',
+  'removeListener',
+  'removeAllListeners',
+  'emit',
+  'listeners',
+  'listenerCount',
+] as const
 
 function isRequest(req: unknown): req is Request {
   return typeof (req as Partial<Request> | null)?.headers?.get === 'function'

@@ -139,10 +139,11 @@ function readConcurrency(option: unknown): Concurrency {
 
 /** Warns of what express-session accepts and what will not do what was meant. */
 function lint(options: SessionOptions, { name, cookie, secrets }: Settings): void {
-  for (const flag of ['resave', 'rolling', 'saveUninitialized', 'proxy'] as const) {
+  for (const flag of ['resave', 'rolling', 'saveUninitialized'] as const) {
     if (typeof options[flag] === 'string')
       warn(`${flag} option is the string "${options[flag]}", which counts as true; use a boolean`)
   }
+  if (typeof options.proxy === 'string') warn('proxy option is a string, which counts as not given; use true or false')
   if (process.env.NODE_ENV === 'production') {
     for (const secret of secrets ?? []) {
       if (typeof secret === 'string' && Buffer.byteLength(secret) < 32) {

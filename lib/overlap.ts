@@ -15,11 +15,14 @@ class Flight {
   goneAt = -1
   /** What this process wrote last. */
   latest: Stored | undefined
+  /** The last that must be alone with the record, and those at work beside each other since. */
   #tail: Promise<unknown> | undefined
+  readonly #beside = new Set<Promise<unknown>>()
 
-  /** Runs `work` after all that was begun before, at once when that is nothing. */
+  /** Runs `work` alone, after all that was begun before; at once when that is nothing. */
   queue<T>(work: () => Maybe<T>): Maybe<T> {
-    const result = this.#tail ? patiently(this.#tail).then(work) : work()
+    const before = this.#tail ? [this.#tail, ...this.#beside] : [...this.#beside]
+    const result = before.length > 0 ? patiently(Promise.allSettled(before)).then(work) : work()
     if (isPromise(result)) {
       const tail = result
       this.#tail = tail
@@ -27,6 +30,17 @@ class Flight {
         if (this.#tail === tail) this.#tail = undefined
       }
       tail.then(done, done)
+    }
+    return result
+  }
+
+  /** Runs `work` after what must be alone, beside others of its kind. */
+  share<T>(work: () => Maybe<T>): Maybe<T> {
+    const result = this.#tail ? patiently(this.#tail).then(work) : work()
+    if (isPromise(result)) {
+      this.#beside.add(result)
+      const done = (): boolean => this.#beside.delete(result)
+      result.then(done, done)
     }
     return result
   }
@@ -73,6 +87,10 @@ export class Ticket {
 
   queue<T>(work: () => Maybe<T>): Maybe<T> {
     return this.#flight.queue(work)
+  }
+
+  share<T>(work: () => Maybe<T>): Maybe<T> {
+    return this.#flight.share(work)
   }
 
   /** This request has written. */

@@ -226,7 +226,7 @@ class ForeignPort implements StorePort {
     ticket: Ticket | undefined,
   ): Maybe<boolean | undefined> {
     const taken = ticket ?? this.enter(sid)
-    return taken.queue(() => {
+    return taken.share(() => {
       if (taken.gone) return false
       return chain(this.#touch(sid, session), () => undefined)
     })

@@ -290,16 +290,19 @@ function remove(record: SessionRecord): Maybe<void> {
   return record.destroy()
 }
 
-function regenerate(session: Session, keep: boolean): Maybe<void> {
+/** Gives the request a new session; `keep`: with the data and the lifetime that `session` has. */
+export function startAnew(session: Session, keep: boolean): void {
   const { req } = session
-  const kept = keep ? { ...session } : session
-  const renew = (): void => {
-    const life = req[LIFE]
-    if (life) life.generate()
-    else (req.sessionStore as { generate(req: SessionRequest): void }).generate(req)
-    if (keep) carryOver(kept, req.session as Session)
-  }
-  const current = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
+  const kept = { ...session }
+  const life = req[LIFE]
+  if (life) life.generate()
+  else (req.sessionStore as { generate(req: SessionRequest): void }).generate(req)
+  if (keep) carryOver(kept, req.session as Session)
+}
+
+function regenerate(session: Session, keep: boolean): Maybe<void> {
+  const current = (session.req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
+  const renew = (): void => startAnew(session, keep)
   // As in express-session, the new session is there even when the old one could not be destroyed.
   const renewAndThrow = (error: unknown): never => {
     renew()

@@ -37,6 +37,8 @@ const SAFE = STALE / 2
 const SUSPECT = 25
 /** Milliseconds after which a waiting writer gives up. */
 const PATIENCE = 30_000
+/** Milliseconds for which Windows may refuse to make a lock, as it does while the last one is being deleted. */
+const BUSY = 1_000
 /** Milliseconds of a call in the thread pool that mean its queue is long. */
 const QUEUED = 250
 
@@ -83,9 +85,10 @@ export function* acquire(
         yield* wait(disk.mkdir(dirname(file)))
         continue
       }
-      if (code !== 'EEXIST' && !isBusy(error)) throw error
+      const waited = since - start
+      if (code !== 'EEXIST' && !(isBusy(error) && waited < BUSY)) throw error
       if (!patient) return undefined
-      if (since - start > PATIENCE) {
+      if (waited > PATIENCE) {
         throw new SessionError('ERR_SESSION_STORE', `the lock of a session cannot be had: ${path}`, { cause: error })
       }
     }

@@ -19,6 +19,8 @@ interface Entry {
   readonly expires: number | undefined
 }
 
+/** The longest time that a timer takes, in ms. */
+const MAX_DELAY = 2 ** 31 - 1
 /** Entries freed in one go, so that a large harvest does not hold up requests. */
 const BATCH = 5_000
 
@@ -195,7 +197,7 @@ export class MemoryStore extends DriverStore {
   }
 
   #schedule(): void {
-    this.#timer ??= setTimeout(() => this.#reap(), this.#interval).unref()
+    this.#timer ??= setTimeout(() => this.#reap(), Math.min(this.#interval, MAX_DELAY)).unref()
   }
 
   /** Frees the slots that have passed: work in proportion to what has expired, not to what is kept. */
@@ -208,7 +210,10 @@ export class MemoryStore extends DriverStore {
         if (budget-- === 0) break
         this.#remove(sid)
       }
-      if (!this.#slots.has(slot)) this.#reapedSlot = this.#slots.size === 0 ? due : slot
+      if (this.#slots.has(slot)) continue
+      // After a long sleep there are more empty slots than sessions: go on at the next that has any.
+      const gap = due - slot > this.#slots.size
+      this.#reapedSlot = gap ? Math.min(due, Math.min(...this.#slots.keys()) - 1) : slot
     }
     this.#timer = undefined
     if (this.#reapedSlot < due) this.#timer = setTimeout(() => this.#reap(), 1).unref()

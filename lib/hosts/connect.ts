@@ -228,8 +228,15 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
       if (callback && !res.writableFinished) res.once('finish', callback)
       return this
     }
+    const { statusCode, statusMessage } = res
+    let held = false
     const finish = (): void => {
       leave()
+      // The status of a head that looked sent could still be assigned.
+      if (held && !res.headersSent) {
+        res.statusCode = statusCode
+        if (statusMessage) res.statusMessage = statusMessage
+      }
       try {
         Reflect.apply(end, this, args)
       } catch (error) {
@@ -265,6 +272,7 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
       finish()
       return this
     }
+    held = true
     thaw?.()
     thaw = freeze(res, leaving ? FROZEN_STREAM : FROZEN_WHOLE)
     committing.then(finish, fail).catch((error) => setImmediate(next, error))

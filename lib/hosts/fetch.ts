@@ -2,6 +2,7 @@
 
 import { debug } from '../diagnostics.ts'
 import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
+import { settle } from '../maybe.ts'
 import type { FlashMessages, Session, SessionData } from '../session.ts'
 
 /** A `Request` after the middleware has seen it. */
@@ -78,8 +79,8 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
 
   const sugar: Omit<SessionRequestSugar, 'session' | 'sessionID'> = {
     flash: ((...args: [string, unknown]) => life.asked.flash(...args)) as SessionRequestSugar['flash'],
-    regenerateSession: () => life.asked.regenerate({ keep: true }),
-    destroySession: () => life.asked.destroy(),
+    regenerateSession: () => promise(() => life.asked.regenerate({ keep: true })),
+    destroySession: () => promise(() => (req as unknown as Carrier).session && life.asked.destroy()),
   }
   Object.assign(req, sugar)
 
@@ -93,26 +94,39 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     throw error
   }
   await life.settled()
+  if (carriesCookies(answer)) life.renew()
   await life.commit()
   return withCookie(answer, life.head()) as Response
+}
+
+/** A promise of what `work` does, which may be ignored: the request hears of a failure in any case. */
+const promise = (work: () => unknown): Promise<void> => settle(undefined, work, undefined) as Promise<void>
+
+/** Any class of Response will do. Those without a status, and those that open a WebSocket, are passed on as they are. */
+function isResponse(answer: unknown): answer is Response {
+  const { status, headers } = (answer ?? {}) as Partial<Response>
+  return typeof headers?.append === 'function' && status !== 0 && status !== 101
+}
+
+/** The host makes a Response of no answer at all. */
+function carriesCookies(answer: unknown): boolean {
+  return answer === null || answer === undefined || isResponse(answer)
 }
 
 /** Responses that were given a cookie, and which: one that comes again is shared between requests. */
 const given = new WeakMap<Response, string>()
 /** Responses without a body are often made once and used for ever. */
-const isBare = ({ status }: Response): boolean =>
-  status === 101 || status === 204 || status === 205 || (status >= 300 && status < 400)
+const isBare = ({ status }: Response): boolean => status === 204 || status === 205 || (status >= 300 && status < 400)
 
 function withCookie(answer: unknown, cookie: string | undefined): unknown {
-  const old = answer instanceof Response ? given.get(answer) : undefined
-  if (cookie === undefined && old === undefined) return answer
-  if (answer === null || answer === undefined) {
-    return new Response(null, cookie === undefined ? {} : { headers: { 'Set-Cookie': cookie } })
-  }
-  if (!(answer instanceof Response) || answer.status === 0) {
-    debug('no cookie: the handler answered with something that is no Response')
+  if (!isResponse(answer)) {
+    if (cookie === undefined) return answer
+    if (carriesCookies(answer)) return new Response(null, { headers: { 'Set-Cookie': cookie } })
+    debug('no cookie: the handler answered with something that can carry none')
     return answer
   }
+  const old = given.get(answer)
+  if (cookie === undefined && old === undefined) return answer
   if (cookie !== undefined && old === undefined && !isBare(answer)) {
     try {
       // In place: a body that has been looked at loses its content type under Bun.
@@ -124,11 +138,8 @@ function withCookie(answer: unknown, cookie: string | undefined): unknown {
     }
   }
   const headers = new Headers(answer.headers)
-  if (old !== undefined) {
-    const others = headers.getSetCookie().filter((other) => other !== old)
-    headers.delete('Set-Cookie')
-    for (const other of others) headers.append('Set-Cookie', other)
-  }
+  headers.delete('Set-Cookie')
+  for (const other of answer.headers.getSetCookie()) if (other !== old) headers.append('Set-Cookie', other)
   if (cookie !== undefined) headers.append('Set-Cookie', cookie)
   return new Response(answer.body, { status: answer.status, statusText: answer.statusText, headers })
 }

@@ -373,3 +373,34 @@ it('store.load gives a session outside of a request, with methods that work', as
   await loaded.destroy()
   expect(await store.get(id)).toBeUndefined()
 })
+
+it('a failed load never costs the session: unset does not apply to what was not there', async () => {
+  const store = new MemoryStore()
+  const browser = await start(
+    (req, res) => {
+      req.session.user ??= 'ann'
+      res.end(String(req.session.user))
+    },
+    { store, unset: 'destroy' },
+  )
+  await browser.get('/')
+  const { get } = store
+  store.get = ((_sid: string, callback: (error: Error) => void) => setImmediate(callback, new Error('away'))) as never
+  expect((await browser.get('/')).status).toBe(500)
+  store.get = get
+  expect(await store.length()).toBe(1)
+})
+
+it('the status is the one that end was called with', async () => {
+  const store = new HeldStore()
+  const browser = await start(
+    (req, res) => {
+      req.session.user = 'ann'
+      res.end('body')
+      res.statusCode = 500
+      void store.release()
+    },
+    { store },
+  )
+  expect((await browser.get('/')).status).toBe(200)
+})
