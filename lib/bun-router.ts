@@ -42,6 +42,7 @@ export interface SessionOptions extends Omit<CoreOptions, 'store'> {
 export function session(options: SessionOptions = {}): SessionMiddleware {
   const { maxAge = DAY, store, autoCommit, renew, renewAfter = 3_600_000, cookie, ...rest } = options
   if (typeof store === 'string' && store !== 'memory') throw optionError('store option must be "memory" or a store')
+  if (renew && autoCommit === false) throw optionError('renew option needs autoCommit, which stores what it renews')
   if (!(Number.isFinite(renewAfter) && renewAfter > 0)) {
     throw optionError('renewAfter option must be a number of milliseconds above 0')
   }
