@@ -22,6 +22,10 @@ export interface RedisStoreClient {
   get(key: string): unknown
   set(key: string, value: string, options: never): unknown
   del(key: string): unknown
+  // The packages declare these too differently for one type.
+  expire?: unknown
+  eval?: unknown
+  scan?: unknown
 }
 
 /** Turns a session into a string and back; `JSON` is one. */
@@ -405,17 +409,19 @@ async function extend(
 
 // The connection: nothing that is asked of a client waits for ever.
 
-// Counted in turns of the event loop rather than by the clock: a process that was held up has not waited.
+/** How long commands wait for the first connection, and for one that was lost. */
+const FIRST_MS = 3_000
+const LOST_MS = 1_000
 const RETRY_MS = 20
-/** How many turns commands wait for the first connection (three seconds), and for one that was lost (a second). */
-const FIRST_TURNS = 150
-const LOST_TURNS = 50
-const CONNECT_MS = 1_000
+/** What a look at the connection counts for at most: a process that was held up has not waited. */
+const TURN_MS = 100
 const ANSWER_MS = 3_000
+/** How long an attempt of the store's own client may take. */
+const CONNECT_MS = 2_000
 
 class Connection {
   readonly #link: Link
-  #patience = FIRST_TURNS
+  #patience = FIRST_MS
   #cause: unknown
   #recovery: Promise<void> | undefined
 
@@ -425,7 +431,7 @@ class Connection {
 
   run<T>(work: (commands: Commands) => Maybe<T>): Promise<T> {
     if (this.#link.ready()) {
-      this.#patience = LOST_TURNS
+      this.#patience = LOST_MS
       return this.#send(work)
     }
     // All that wait do so together: no command makes an attempt of its own.
@@ -447,11 +453,12 @@ class Connection {
   async #recover(): Promise<void> {
     this.#cause = undefined
     do {
+      const start = Date.now()
       this.#open()
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
       if (this.#link.ready()) return
-    } while (this.#patience-- > 0)
-    this.#patience = 0
+      this.#patience -= Math.min(Math.max(RETRY_MS, Date.now() - start), TURN_MS)
+    } while (this.#patience > 0)
     const reason = this.#cause instanceof Error ? this.#cause.message : 'the client is not connected'
     throw new SessionError('ERR_SESSION_STORE', `Redis cannot be reached: ${reason}`, { cause: this.#cause })
   }
