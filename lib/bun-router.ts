@@ -2,6 +2,7 @@
 
 import { MemoryStore } from '../stores/memory.ts'
 import { cookieWithDefaults, withDefaults } from './defaults.ts'
+import { warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions as CoreOptions } from './options.ts'
@@ -9,6 +10,7 @@ import type { SessionOptions as CoreOptions } from './options.ts'
 export { fileStore } from '../stores/file.ts'
 export { MemoryStore } from '../stores/memory.ts'
 export { redisStore } from '../stores/redis.ts'
+export type { SessionRequest } from './hosts/fetch.ts'
 export type { FlashMessages, Session, SessionData } from './session.ts'
 export type { SessionMiddleware }
 
@@ -46,6 +48,8 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
   if (!(Number.isFinite(renewAfter) && renewAfter > 0)) {
     throw optionError('renewAfter option must be a number of milliseconds above 0')
   }
+  lintLifetime('maxAge', maxAge)
+  if (typeof cookie === 'object') lintLifetime('cookie.maxAge', cookie.maxAge)
   const defaults = { name: 'bun_session', resave: false, saveUninitialized: false, clearCookie: true }
   return createMiddleware(
     {
@@ -60,4 +64,10 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
       renewAfter: renew ? renewAfter : undefined,
     },
   )
+}
+
+/** One page of bun-router's documentation counts `cookie.maxAge` in seconds: so many whole days are no milliseconds. */
+function lintLifetime(option: string, value: unknown): void {
+  if (typeof value !== 'number' || value < 86_400 || value > 31 * 86_400 || value % 86_400 !== 0) return
+  warn(`${option} is ${value} milliseconds; were seconds meant? Multiply by 1000`)
 }

@@ -421,7 +421,7 @@ export class Lifecycle implements RequestLife {
 
     const session = untouched && known ? undefined : this.#session()
     const record = this.#record(session)
-    if ((!untouched && !session) || record?.gone) {
+    if ((!untouched && !session) || record?.isGone) {
       debug('no cookie: %s', record ? 'the session is gone' : 'no session')
       return this.#farewell()
     }
@@ -504,7 +504,7 @@ export class Lifecycle implements RequestLife {
     }
     if (known && port.touches && !record.gone) {
       debug('touching %s', shorten(id))
-      return record.touch(new Outgoing(session.cookie, () => session, data))
+      return this.#extend(record, new Outgoing(session.cookie, () => session, data))
     }
     return undefined
   }
@@ -514,6 +514,11 @@ export class Lifecycle implements RequestLife {
     if (session) return session[RECORD]
     this.#untouched ??= this.#snapshot && loadedRecord(this.#req, this.#service.port, this.#snapshot)
     return this.#untouched
+  }
+
+  #extend(record: SessionRecord, session: Outgoing): Maybe<void> {
+    session.announced = this.#service.settings.rolling
+    return record.touch(session)
   }
 
   /** Commits a session that the app never looked at, without parsing its data. */
@@ -528,7 +533,7 @@ export class Lifecycle implements RequestLife {
     if (!this.keepsUnmodified) return record.write(new Outgoing(cookie, session, snapshot.data), true)
     if (!port.touches) return undefined
     debug('touching %s', shorten(id))
-    return record.touch(new Outgoing(cookie, session))
+    return this.#extend(record, new Outgoing(cookie, session))
   }
 
   /** The session as the request has it at this moment; one that the app put there itself becomes a session. */

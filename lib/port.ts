@@ -183,7 +183,13 @@ class ForeignPort implements StorePort {
 
   read(sid: string): Maybe<Loaded | undefined> {
     const ticket = this.enter(sid)
-    return chain(this.#get(sid), (stored) => (stored ? { stored, ticket } : undefined))
+    return chain(this.#get(sid), (stored) => {
+      if (!stored) return undefined
+      const expires = expiryIn(stored)
+      // A date that has passed already was not kept up to date: some stores extend a record without writing it.
+      if (expires !== undefined && expires > Date.now()) ticket.lasts = expires
+      return { stored, ticket }
+    })
   }
 
   write(sid: string, session: Outgoing, ticket: Ticket | undefined): Maybe<void> {
@@ -210,8 +216,8 @@ class ForeignPort implements StorePort {
     return taken.queue(() => {
       if (taken.gone) return undefined
       const known = taken.interference ?? from
-      // A record past its date is mostly gone, and sometimes was touched without being written: only the store knows.
-      if (!reread && !isOver(known)) return write(known)
+      // A record whose date has passed meanwhile is mostly gone, and sometimes was extended: only the store knows.
+      if (!reread && !(taken.over && isOver(known))) return write(known)
       return chain(this.#get(sid), (stored) => {
         if (!stored) return undefined
         return write(reread && isChanged(from, stored) ? stored : known)
@@ -228,7 +234,8 @@ class ForeignPort implements StorePort {
     const taken = ticket ?? this.enter(sid)
     return taken.share(() => {
       if (taken.gone) return false
-      return chain(this.#touch(sid, session), () => undefined)
+      const touch = (): Maybe<undefined> => chain(this.#touch(sid, session), () => undefined)
+      return taken.over ? chain(this.#get(sid), (stored) => (stored ? touch() : false)) : touch()
     })
   }
 
@@ -287,9 +294,14 @@ function missingOrThrow(error: unknown): undefined {
   throw error
 }
 
-/** The date that was stored with a record has passed. */
+/** The date that was stored with a record; undefined where there is none, or the record is no session. */
+function expiryIn(stored: Stored): number | undefined {
+  const cookie = typeof stored === 'string' ? new Snapshot(stored).cookie : stored.cookie
+  return expiryOf(cookie)
+}
+
 function isOver(stored: Stored): boolean {
-  const expires = expiryOf(new Snapshot(stored, undefined, false, { originalMaxAge: null }).cookie)
+  const expires = expiryIn(stored)
   return expires !== undefined && expires <= Date.now()
 }
 

@@ -82,6 +82,11 @@ export class SessionRecord {
     return new SessionRecord(id, port, concurrency, snapshot, saved, snapshot.byHand)
   }
 
+  /** The session is known to be gone: to this request, or to another of this process. */
+  get isGone(): boolean {
+    return this.gone || (this.#concurrency !== 'overwrite' && this.#ticket?.gone === true)
+  }
+
   /** This request has written the session. */
   get wasWritten(): boolean {
     return this.#written

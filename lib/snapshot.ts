@@ -118,6 +118,8 @@ function withFlash({ _flash, ...record }: StoredObject): Record<string, unknown>
 
 /** A session on its way to a store: each part is made only for the store that wants it. */
 export class Outgoing {
+  /** The browser will be told that the session lives on: a store must not take that for granted. */
+  announced = false
   readonly cookie: Cookie
   readonly #session: () => object
   #data: string | undefined

@@ -41,7 +41,7 @@ export interface RedisStoreOptions {
    * Node; it connects with the first command and keeps no process alive.
    */
   client?: RedisStoreClient | undefined
-  /** Where the store's own client connects to. Default: `REDIS_URL` from the environment, else `redis://localhost:6379`. */
+  /** The server of the store's own client. Default: `REDIS_URL` of the environment, else `redis://localhost:6379`. */
   url?: string | undefined
   /** What the keys begin with; the session's id follows. Default `'sess:'`. */
   prefix?: string | undefined
@@ -62,7 +62,7 @@ interface Kept {
   pending: Promise<boolean> | undefined
 }
 
-/** An extension of a session's life by less than this, or by less than this part of its lifetime, is left to the next request. */
+// A session's life that is extended by less than this, or by less than this part of it, is left to the next request.
 const SLACK_MS = 60_000
 const SLACK_PART = 0.05
 /** Sessions whose expiry is remembered; of others each touch is sent. */
@@ -171,7 +171,7 @@ export class RedisStore extends DriverStore {
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#write(sid, session, expires),
     update: (sid, from, make) => this.#update(sid, from, make),
-    touch: (sid, _session, expires, loaded) => this.#touch(sid, expires, loaded),
+    touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     remove: (sid) => this.#remove(sid),
   }
 
@@ -233,10 +233,15 @@ export class RedisStore extends DriverStore {
     )
   }
 
-  #touch(sid: string, expires: number | undefined, loaded: CookieData | undefined): Maybe<boolean | undefined> {
+  #touch(
+    sid: string,
+    session: Outgoing,
+    expires: number | undefined,
+    loaded: CookieData | undefined,
+  ): Maybe<boolean | undefined> {
     const until = this.#until(expires)
     const kept = this.#kept.get(sid)
-    if (kept) {
+    if (kept && !session.announced) {
       const longer = until - kept.until
       if (longer >= 0 && longer < Math.min(SLACK_MS, (until - Date.now()) * SLACK_PART)) return kept.pending
     }
@@ -331,7 +336,7 @@ export class RedisStore extends DriverStore {
     for await (const ids of this.#pages()) {
       const page = await Promise.all(ids.map((id) => this.get(id)))
       for (const [index, session] of page.entries())
-        if (typeof session === 'object') all.push(Object.assign(session, { id: ids[index] as string }))
+        if (session && typeof session === 'object') all.push(Object.assign(session, { id: ids[index] as string }))
     }
     return all
   }
@@ -414,7 +419,7 @@ const FIRST_MS = 3_000
 const LOST_MS = 1_000
 const RETRY_MS = 20
 /** What a look at the connection counts for at most: a process that was held up has not waited. */
-const TURN_MS = 100
+const TURN_MS = 250
 const ANSWER_MS = 3_000
 /** How long an attempt of the store's own client may take. */
 const CONNECT_MS = 2_000
@@ -494,7 +499,7 @@ class Connection {
   }
 }
 
-/** Fails when an answer is too late, and earlier when it is `hopeless`. The timer keeps the process alive: the client may not. */
+/** Fails when an answer is late, earlier when it is `hopeless`. Its timer keeps the process alive: a client may not. */
 function answered<T>(work: () => Maybe<T>, hopeless: () => boolean): Promise<T> {
   return new Promise((resolve, reject) => {
     const result = work()

@@ -141,17 +141,16 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     // An error handler's answer, or bunWay's own way from one method to the other.
     if (left) return build[way]()
     left = true
-    if (promised && !isSent() && life.failure) throw life.failure.error
-    let committing: Maybe<void>
     try {
-      committing = life.commit()
+      if (promised && !isSent() && life.failure) throw life.failure.error
+      const committing = life.commit()
+      return isPromise(committing) ? committing.then(() => finish(way)).catch(fail) : finish(way)
     } catch (error) {
       return fail(error)
     }
-    return isPromise(committing) ? committing.then(() => finish(way), fail) : finish(way)
   }
   const wait = (way: Way): Maybe<Response> =>
-    !left && (life.busy || (promised && !isSent())) ? quiet().then(() => leave(way)) : leave(way)
+    !left && (life.busy || (promised && !isSent())) ? quiet().then(() => leave(way), fail) : leave(way)
 
   res.toResponse = () => wait('toResponse')
   res.toStreamingResponse = () => wait('toStreamingResponse')

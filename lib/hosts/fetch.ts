@@ -5,7 +5,7 @@ import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, ty
 import { settle } from '../maybe.ts'
 import type { FlashMessages, Session, SessionData } from '../session.ts'
 
-/** A `Request` after the middleware has seen it. */
+/** What the middleware puts on a `Request`. */
 export interface SessionRequestSugar {
   /** The request's session; assigning an object replaces its data, `{}` empties it. */
   session: Session & Partial<SessionData>
@@ -19,6 +19,9 @@ export interface SessionRequestSugar {
   /** Ends the session. */
   destroySession(): Promise<void>
 }
+
+/** A request as a handler sees it: `(req: SessionRequest) => Response`. */
+export type SessionRequest = Request & SessionRequestSugar
 
 /** Goes on to the handler. */
 // biome-ignore lint/suspicious/noExplicitAny: each host gives its handlers a request of its own
