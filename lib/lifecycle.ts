@@ -243,7 +243,7 @@ export class Lifecycle implements RequestLife {
     debug('renewing the id of %s', shorten(String(req.sessionID)))
     const session = opened ?? this.open()
     this.#retired = session[RECORD]
-    startAnew(session, true)
+    startAnew(req, { ...session })
   }
 
   #start(): void {

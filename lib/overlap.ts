@@ -80,6 +80,11 @@ export class Ticket {
     return this.lasts <= Date.now()
   }
 
+  /** What this process wrote last, as far as it is remembered. */
+  get latest(): Stored | undefined {
+    return this.#flight.latest
+  }
+
   /** What another request of this process has written since. */
   get interference(): Stored | undefined {
     return this.#flight.version === this.#seen ? undefined : this.#flight.latest

@@ -228,12 +228,15 @@ class ForeignPort implements StorePort {
   touch(
     sid: string,
     session: Outgoing,
-    _loaded: CookieData | undefined,
+    loaded: CookieData | undefined,
     ticket: Ticket | undefined,
   ): Maybe<boolean | undefined> {
     const taken = ticket ?? this.enter(sid)
     return taken.share(() => {
       if (taken.gone) return false
+      // Another request has given the session another lifetime since this one read it.
+      const theirs = taken.latest
+      if (theirs && loaded && new Snapshot(theirs).cookie.originalMaxAge !== loaded.originalMaxAge) return undefined
       const touch = (): Maybe<undefined> => chain(this.#touch(sid, session), () => undefined)
       return taken.over ? chain(this.#get(sid), (stored) => (stored ? touch() : false)) : touch()
     })

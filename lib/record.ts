@@ -45,7 +45,7 @@ export class SessionRecord {
   #ticket: Ticket | undefined
   #written = false
   /** The data that the app itself has saved, or tried to. */
-  #tried: string | undefined
+  #tried: Outgoing | undefined
 
   private constructor(
     id: string,
@@ -62,7 +62,7 @@ export class SessionRecord {
     this.#concurrency = concurrency
     this.#saved = saved ? this.#base : undefined
     this.#mayCreate = mayCreate
-    this.#ticket = snapshot?.ticket
+    if (concurrency !== 'overwrite') this.#ticket = snapshot?.ticket
     if (snapshot) this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored }
   }
 
@@ -103,16 +103,17 @@ export class SessionRecord {
 
   /** The store holds the session as it is: its data, and where it matters its cookie's attributes. */
   isSaved(data: string, cookie: CookieData): boolean {
-    if (this.gone || this.#tried === data) return true
+    if (this.gone) return true
+    if (this.#tried?.data === data && !isCookieChanged(this.#tried.attributes, cookie)) return true
     if (this.#saved !== data && !(this.#saved === this.#base && !this.isModified(data))) return false
     return this.#concurrency === 'overwrite' || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
   }
 
   /** Writes the session as it is now. The app hears how that goes: the same data is not tried again behind its back. */
   save(session: { cookie: Cookie }): Maybe<void> {
-    const data = serializeData(session)
-    this.#tried = data
-    return this.write(new Outgoing(session.cookie, () => session, data))
+    const ours = new Outgoing(session.cookie, () => session, serializeData(session))
+    this.#tried = ours
+    return this.write(ours)
   }
 
   /** Writes `ours`. `last`: nobody will ask afterwards what was saved. */
@@ -128,8 +129,9 @@ export class SessionRecord {
     const from = agreed.stored()
     const make = (current: Stored): Outgoing => (current === from ? ours : merge(agreed, ours, current))
     const updated = this.port.update(this.id, from, make, this.#ticket, this.#concurrency === 'reread')
+    const saved = this.#stamped(ours, last)
     return chain(updated, (held) => {
-      if (held !== undefined) return this.#agree(ours, this.#stamped(ours, last), () => held)
+      if (held !== undefined) return this.#agree(ours, saved, () => held)
       if (this.#mayCreate) return this.#create(ours, last)
       debug('not saved: the session was destroyed, or ran out, while this request went on')
       this.gone = true
@@ -152,7 +154,7 @@ export class SessionRecord {
   #agree(ours: Outgoing, saved: string, stored: () => Stored): void {
     this.#written = true
     this.#saved = saved
-    this.#agreed = { data: saved, cookie: ours.cookie.data, stored }
+    this.#agreed = { data: saved, cookie: ours.attributes, stored }
   }
 
   /** Tells the store that the session goes on until its cookie expires. */
@@ -161,6 +163,16 @@ export class SessionRecord {
       if (there !== false) return
       debug('not touched: the session is gone')
       this.gone = this.#concurrency !== 'overwrite'
+    })
+  }
+
+  /** The session's data on top of what others have stored of it since; undefined when it is gone. */
+  latest(session: { cookie: Cookie }): Maybe<object | undefined> {
+    if (this.isGone) return undefined
+    if (!this.#agreed || this.#concurrency === 'overwrite') return { ...session }
+    return chain(this.save(session), () => {
+      const { cookie, stored } = this.#agreed as Agreed
+      return this.gone ? undefined : new Snapshot(stored(), undefined, false, cookie).open()
     })
   }
 
@@ -183,7 +195,7 @@ export class SessionRecord {
 function merge(agreed: Agreed, ours: Outgoing, current: Stored): Outgoing {
   const theirs = new Snapshot(current, undefined, false, agreed.cookie)
   const data = mergeData(agreed.data, ours.data, theirs.data)
-  const cookie = mergeCookie(agreed.cookie, ours.cookie.data, theirs.cookie)
+  const cookie = mergeCookie(agreed.cookie, ours.attributes, theirs.cookie)
   debug('merged with what another request has stored')
   return new Outgoing(cookie, () => Object.assign({ cookie }, JSON.parse(data)), data)
 }

@@ -1,7 +1,6 @@
 // `req.session`: the user's data, and the methods on it. Knows its record, never a host or a store's inside.
 
-import type { Cookie } from './cookie.ts'
-import { reviveCookie } from './cookie.ts'
+import { type Cookie, type CookieData, isCookie, reviveCookie } from './cookie.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
 import { chain, isPromise, type Maybe, settle } from './maybe.ts'
 import type { StorePort } from './port.ts'
@@ -290,38 +289,41 @@ function remove(record: SessionRecord): Maybe<void> {
   return record.destroy()
 }
 
-/** Gives the request a new session; `keep`: with the data and the lifetime that `session` has. */
-export function startAnew(session: Session, keep: boolean): void {
-  const { req } = session
-  const kept = { ...session }
+/** Gives the request a new session, with the data and the lifetime of `kept`. */
+export function startAnew(req: SessionRequest, kept: object | undefined): void {
   const life = req[LIFE]
   if (life) life.generate()
   else (req.sessionStore as { generate(req: SessionRequest): void }).generate(req)
-  if (keep) carryOver(kept, req.session as Session)
+  if (kept) carryOver(kept, req.session as Session)
 }
 
 function regenerate(session: Session, keep: boolean): Maybe<void> {
-  const current = (session.req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
-  const renew = (): void => startAnew(session, keep)
+  const { req } = session
+  const current = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
+  let kept: object | undefined = keep ? { ...session } : undefined
+  const renew = (): void => startAnew(req, kept)
+  const replace = (latest: object | undefined): Maybe<void> => {
+    kept = latest
+    return chain(remove(current), renew)
+  }
   // As in express-session, the new session is there even when the old one could not be destroyed.
   const renewAndThrow = (error: unknown): never => {
     renew()
     throw error
   }
-  let removed: Maybe<void>
+  let replaced: Maybe<void>
   try {
-    removed = remove(current)
+    replaced = keep ? chain(current.latest(session), replace) : replace(undefined)
   } catch (error) {
     return renewAndThrow(error)
   }
-  return isPromise(removed) ? removed.then(renew, renewAndThrow) : renew()
+  return isPromise(replaced) ? replaced.catch(renewAndThrow) : replaced
 }
 
-function carryOver(from: { cookie: Cookie }, to: Session): void {
+function carryOver(from: object, to: Session): void {
   const target = to as unknown as Record<string, unknown>
-  for (const [key, value] of Object.entries(from)) {
-    if (key !== 'cookie') target[key] = value
-  }
+  const { cookie, ...data } = from as { cookie: Cookie | CookieData }
+  Object.assign(target, data)
   const { issuedAt } = to.cookie
-  to.cookie = reviveCookie({ ...from.cookie.data, issuedAt })
+  to.cookie = reviveCookie({ ...(isCookie(cookie) ? cookie.data : cookie), issuedAt })
 }

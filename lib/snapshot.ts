@@ -1,7 +1,7 @@
 // A session as JSON: what a store held when it was read, and what a request made of it.
 // Pure; knows no store and no host.
 
-import type { Cookie, CookieData } from './cookie.ts'
+import { type Cookie, type CookieData, isCookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
 import type { Ticket } from './overlap.ts'
 
@@ -121,12 +121,15 @@ export class Outgoing {
   /** The browser will be told that the session lives on: a store must not take that for granted. */
   announced = false
   readonly cookie: Cookie
+  /** The cookie's attributes at this moment: the app may change them while the store is at work. */
+  readonly attributes: CookieData
   readonly #session: () => object
   #data: string | undefined
   #json: string | undefined
 
   constructor(cookie: Cookie, session: () => object, data?: string) {
     this.cookie = cookie
+    this.attributes = isCookie(cookie) ? cookie.data : cookie
     this.#session = session
     this.#data = data
   }

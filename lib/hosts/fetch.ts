@@ -96,7 +96,6 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     await life.settled().catch((late) => reportLate(service, late))
     throw error
   }
-  await life.settled()
   if (carriesCookies(answer)) life.renew()
   await life.commit()
   return withCookie(answer, life.head()) as Response
