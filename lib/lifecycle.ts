@@ -442,7 +442,7 @@ export class Lifecycle implements RequestLife {
     this.#touch(session ?? cookie)
     const secret = this.#secrets[0] as Secret
     const value = this.#sentCookies.get(req.sessionID) ?? signer.sign(req.sessionID, secret)
-    return serializeCookie(settings.name, value, (session?.cookie ?? cookie).data)
+    return serializeCookie(settings.name, value, (record?.mergedCookie ?? session?.cookie ?? cookie).data)
   }
 
   /** The cookie that takes the browser's away, after the app has ended the session. */

@@ -35,6 +35,9 @@ export class SessionRecord {
   /** The store was found to hold this session no more; or this request has destroyed it. */
   gone = false
 
+  /** The cookie that was stored where another request had changed it, too: the one for the browser. */
+  mergedCookie: Cookie | undefined
+
   readonly #concurrency: Concurrency
   /** Undefined for a session that has never been in the store: it may be created there. */
   #agreed: Agreed | undefined
@@ -127,7 +130,12 @@ export class SessionRecord {
     if (!agreed || overwrites) return this.#create(ours, last)
 
     const from = agreed.stored()
-    const make = (current: Stored): Outgoing => (current === from ? ours : merge(agreed, ours, current))
+    const make = (current: Stored): Outgoing => {
+      if (current === from) return ours
+      const both = merge(agreed, ours, current)
+      this.mergedCookie = both.cookie
+      return both
+    }
     const updated = this.port.update(this.id, from, make, this.#ticket, this.#concurrency === 'reread')
     const saved = this.#stamped(ours, last)
     return chain(updated, (held) => {

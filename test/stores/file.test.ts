@@ -6,6 +6,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { storeContract } from '../../lib/testing.ts'
+import { blocking, type Disk, pooled } from '../../stores/disk.ts'
 import { FileStore, type FileStoreOptions, fileStore } from '../../stores/file.ts'
 import { change, driverOf, fileOf, outgoing, session } from './fixture/file-sessions.ts'
 
@@ -42,6 +43,20 @@ async function until(condition: () => unknown): Promise<void> {
   }
 }
 
+const disks = [blocking, pooled].map((disk) => ({ disk, real: { ...disk } }))
+
+/** Has the next calls of a kind fail with these codes, at once or in the thread pool. */
+function failing(method: keyof Disk, ...codes: string[]): void {
+  for (const { disk, real } of disks) {
+    const call = (...args: unknown[]) => {
+      const code = codes.shift()
+      if (code === undefined) return (real[method] as (...args: unknown[]) => never)(...args)
+      throw Object.assign(new Error(`${code}: ${method}`), { code })
+    }
+    vi.spyOn(disk, method).mockImplementation(call as never)
+  }
+}
+
 /** All files below the folder, by their path in it. */
 async function files(): Promise<string[]> {
   const found = await readdir(path, { recursive: true, withFileTypes: true })
@@ -75,15 +90,14 @@ async function leave(store: FileStore, sid: string, pid?: number): Promise<strin
 // These mostly wait: all at the same time.
 describe.concurrent('FileStore, in its own time', () => {
   it('lets sessions without a date live for ttl after their last write or touch', async () => {
-    const store = new FileStore({ path: await makeFolder(), ttl: 600, reapInterval: Infinity })
+    const store = new FileStore({ path: await makeFolder(), ttl: 1_500, reapInterval: Infinity })
     await store.set('browser', session({}, null))
     await store.set('dated', session({}, 60_000))
-    await delay(400)
+    await delay(900)
     await store.touch('browser', session({}, null))
-    await delay(400)
+    await delay(900)
     expect(await store.get('browser')).toBeDefined()
-    await delay(300)
-    expect(await store.get('browser')).toBeUndefined()
+    await until(async () => !(await store.get('browser')))
     expect(await store.get('dated')).toBeDefined()
   })
 
@@ -292,20 +306,15 @@ describe('the folder of FileStore', () => {
 
   it('that has run out of files rejects', async () => {
     await store.set('one', session())
-    const full = vi.spyOn(fs, 'openSync').mockImplementation(() => {
-      throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
-    })
+    failing('open', 'EMFILE', 'EMFILE')
     await expect(store.get('one')).rejects.toThrow('EMFILE')
     await expect(store.set('one', session())).rejects.toThrow('EMFILE')
-    full.mockRestore()
     expect(await store.get('one')).toBeDefined()
   })
 
   it('keeps the old session where the new one cannot be written', async () => {
     await store.set('one', session({ n: 1 }))
-    vi.spyOn(fs, 'writeSync').mockImplementationOnce(() => {
-      throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
-    })
+    failing('write', 'ENOSPC')
     await expect(store.set('one', session({ n: 2 }))).rejects.toThrow('ENOSPC')
     expect(await store.get('one')).toMatchObject({ n: 1 })
     expect(await files()).toHaveLength(1)
@@ -314,20 +323,16 @@ describe('the folder of FileStore', () => {
 
   it('of which Windows has a file open for a moment is tried again', async () => {
     vi.spyOn(process, 'platform', 'get').mockReturnValue('win32')
-    const busy = (code: string) => () => {
-      throw Object.assign(new Error(code), { code })
-    }
-    vi.spyOn(fs, 'renameSync').mockImplementationOnce(busy('EPERM')).mockImplementationOnce(busy('EACCES'))
-    vi.spyOn(fs, 'unlinkSync').mockImplementationOnce(busy('EBUSY'))
+    failing('rename', 'EPERM', 'EACCES')
+    failing('unlink', 'EBUSY')
     await store.set('one', session({ n: 1 }))
+    failing('open', 'EBUSY')
     expect(await store.get('one')).toMatchObject({ n: 1 })
-    vi.spyOn(fs, 'openSync').mockImplementationOnce(busy('EBUSY'))
-    expect(await store.get('one')).toMatchObject({ n: 1 })
-    vi.spyOn(fs, 'openSync').mockImplementationOnce(busy('EPERM'))
+    failing('open', 'EPERM')
     await store.set('one', session({ n: 2 }))
     await store.destroy('one')
     expect(await files()).toEqual([])
-    vi.spyOn(fs, 'renameSync').mockImplementation(busy('EPERM'))
+    failing('rename', ...Array.from({ length: 20 }, () => 'EPERM'))
     await expect(store.set('one', session())).rejects.toThrow('EPERM')
   })
 
@@ -736,9 +741,7 @@ describe('a file that cannot be read', () => {
     store.on('corrupt', corrupt)
     await store.set('one', session())
     await writeFile(fileOf(path, 'one'), 'x')
-    vi.spyOn(fs, 'renameSync').mockImplementation(() => {
-      throw Object.assign(new Error('EROFS'), { code: 'EROFS' })
-    })
+    failing('rename', 'EROFS')
     expect(await store.get('one')).toBeUndefined()
     expect(corrupt).toHaveBeenCalledOnce()
     expect(await files()).toHaveLength(1)

@@ -111,6 +111,7 @@ describe.skipIf(redisMissing)('the records of RedisStore', () => {
     store.on('corrupt', corrupt)
     await client.set('sess:bad', '{"cookie":')
     await client.set('sess:worse', '"text"')
+    await client.set('sess:worst', 'null')
     expect(await store.get('bad')).toBeUndefined()
     expect(corrupt).toHaveBeenCalledExactlyOnceWith('bad', expect.any(SyntaxError))
     await store.set('good', plain({}))

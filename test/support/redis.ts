@@ -28,6 +28,7 @@ export async function startRedis({ args = [] }: { args?: string[] } = {}): Promi
   const dir = await mkdtemp(join(tmpdir(), 'redis-'))
   let port = 0
   let server: ChildProcess | undefined
+  let stopped = false
 
   for (let tries = 0; !server; tries++) {
     port = await freePort()
@@ -51,9 +52,13 @@ export async function startRedis({ args = [] }: { args?: string[] } = {}): Promi
     kill: () => end('SIGKILL'),
     async restart() {
       await end('SIGTERM')
+      if (stopped) throw new Error('this redis-server was stopped for good')
       server = await launch(port, dir, args)
+      // A test that has failed meanwhile does not stop it a second time.
+      if (stopped) await end('SIGKILL')
     },
     async stop() {
+      stopped = true
       await end('SIGTERM')
       await rm(dir, { recursive: true, force: true })
     },
