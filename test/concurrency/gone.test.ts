@@ -1,0 +1,141 @@
+// A session that ends while a slow request still has it stays ended, and the slow request's answer does not show it.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { describe, expect, it, vi } from 'vitest'
+import type { Browser } from '../support/jar.ts'
+import { spawnServer } from '../support/serve.ts'
+import { find, kinds } from './fixture/kinds.ts'
+import { open, ROUNDS, type Site, serverOf, tab, times } from './support.ts'
+import { type Opened, Stores } from './table.ts'
+
+const opened = new Stores()
+
+/** What slow requests do once they may go on. */
+const WRITERS = ['/set/late', '/nested/late', '/lifetime/90000']
+const READERS = ['/read', '/untouched']
+
+type End = (browser: Browser) => Promise<unknown>
+
+const ends: Record<string, End> = {
+  destroyed: (browser) => browser.get('/logout'),
+  regenerated: (browser) => browser.get('/renew'),
+  unset: (browser) => browser.get('/unset'),
+}
+
+interface Round {
+  readonly site: Site
+  readonly route: string
+  readonly end: End
+  /** The server of the request that ends the session; default: the same. */
+  readonly url?: string
+  /** The slow request goes on at about the same moment, not afterwards. */
+  readonly race?: boolean
+}
+
+let rounds = 0
+
+/** One session, one slow request on it, one that ends it. */
+async function play({ site, route, end, url = site.url, race = false }: Round) {
+  const { browser, id } = await site.visitor()
+  const hold = `round ${++rounds}`
+  const arrived = site.arrival(hold)
+  const pending = tab(browser, site.url).get(`${route}?hold=${hold}`)
+  await arrived
+  const other = tab(browser, url)
+  const ending = end(other)
+  if (race) await delay(Math.random() * 4)
+  else await ending
+  site.release(hold)
+  const reply = await pending
+  await ending
+  return { id, other, reply }
+}
+
+/** Plays each kind of slow request in turn, all rounds at once, and expects that nothing comes back. */
+async function expectGone(
+  store: Opened,
+  round: Omit<Round, 'route'>,
+  late: readonly string[] = [...WRITERS, ...READERS],
+): Promise<void> {
+  const routes = times(ROUNDS, (n) => late[n % late.length] as string)
+  const played = await Promise.all(routes.map((route) => play({ ...round, route })))
+  const outcomes = await Promise.all(
+    played.map(async ({ id, reply }, n) => ({
+      route: routes[n],
+      status: reply.status,
+      had: reply.json.id === id,
+      setCookies: round.race ? [] : reply.setCookies,
+      there: await store.has(id),
+    })),
+  )
+  expect(outcomes).toEqual(routes.map((route) => ({ route, status: 200, had: true, setCookies: [], there: false })))
+}
+
+describe.each(kinds)('on $name', (kind) => {
+  it.each(Object.entries(ends))('a session that is %s', async (_, end) => {
+    const store = await opened.open(kind)
+    if (!store) return
+    for (const rolling of [false, true]) {
+      const site = await open(store.store, { rolling, unset: 'destroy' })
+      await expectGone(store, { site, end })
+      await expectGone(store, { site, end, race: true })
+      await site.stop()
+    }
+  })
+
+  it.runIf(kind.bundled && kind.shared)('a session that another process ends', { timeout: 60_000 }, async () => {
+    const store = await opened.open(kind)
+    if (!store) return
+    const options = { rolling: true, unset: 'destroy' } as const
+    const { url, stop } = await spawnServer(...serverOf(kind, store.place, options))
+    const site = await open(store.store, options)
+    for (const end of Object.values(ends)) {
+      await expectGone(store, { site, end, url })
+      await expectGone(store, { site, end, url, race: true })
+    }
+    await site.stop()
+    await stop()
+  })
+})
+
+describe.concurrent.each(kinds)('on $name', (kind) => {
+  it('a session that ran out', async () => {
+    const store = await opened.open(kind)
+    if (!store) return
+    // One that cannot touch is not asked again about a session that was only read.
+    const late = store.store.touch ? undefined : WRITERS
+    await Promise.all(
+      [false, true].map(async (rolling) => {
+        const site = await open(store.store, { rolling, cookie: { maxAge: 2_000 } })
+        await expectGone(store, { site, end: () => delay(2_050) }, late)
+        await site.stop()
+      }),
+    )
+  })
+})
+
+describe('the late writer', () => {
+  it('leaves the new session alone', async () => {
+    const store = await opened.open(find('memory'))
+    const site = await open(store?.store, { rolling: true })
+    const { other } = await play({ site, route: '/set/late', end: ends.regenerated as End })
+    expect((await other.get('/look')).json.data).toEqual({ user: 'renewed' })
+    await site.stop()
+  })
+
+  it('is told by a debug line alone', async () => {
+    vi.stubEnv('DEBUG', 'unisession')
+    vi.resetModules()
+    const lines = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
+    const { open } = await import('./support.ts')
+    const { MemoryStore } = await import('../../lib/index.ts')
+    const site = await open(new MemoryStore())
+    await play({ site, route: '/set/late', end: ends.destroyed as End })
+    await site.stop()
+    const said = lines.mock.calls.map(([line]) => String(line))
+    vi.restoreAllMocks()
+    vi.unstubAllEnvs()
+    expect(said).toContain('unisession not saved: the session was destroyed, or ran out, while this request went on\n')
+    expect(said).toContain('unisession no cookie: the session is gone\n')
+  })
+})

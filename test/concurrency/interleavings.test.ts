@@ -1,0 +1,92 @@
+// Requests on one session in random orders, on every store: each order keeps every promise.
+//
+// A failure prints the requests, the order of their steps and a seed: `SEED=… RUNS=… npx vitest run …` plays it again.
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { createClient } from 'redis'
+import { afterAll, describe, expect, it } from 'vitest'
+import { redisMissing, startRedis } from '../support/redis.ts'
+import { bases, find, kinds } from './fixture/kinds.ts'
+import { callbackStore, PromiseStore } from './fixture/stores.ts'
+import { play, type Scene, type SetStage, STEPS, type Step } from './play.ts'
+import { file, foreign, memoryAtOnce, memoryFarAway, redis } from './stages.ts'
+import { Stores } from './table.ts'
+
+const SEED = Number(process.env.SEED ?? 20_240_501)
+const RUNS = process.env.RUNS ? Number(process.env.RUNS) : undefined
+
+const ends: readonly Step[] = ['regenerate', 'regenerate, keep', 'destroy', 'unset']
+const step = fc.oneof(
+  { weight: 12, arbitrary: fc.constantFrom(...STEPS.filter((each) => !ends.includes(each))) },
+  { weight: 1, arbitrary: fc.constantFrom(...ends) },
+)
+
+const scenes = (options: fc.Arbitrary<Scene['options']>): fc.Arbitrary<Scene> =>
+  fc.record({
+    requests: fc.array(fc.array(step, { maxLength: 4 }), { minLength: 2, maxLength: 4 }),
+    choices: fc.array(fc.nat({ max: 7 }), { maxLength: 60 }),
+    options,
+  })
+
+const merging = fc.record({ rolling: fc.boolean(), resave: fc.boolean() }, { requiredKeys: [] })
+const rereading = merging.map((options) => ({ ...options, concurrency: 'merge' as const }))
+const overwriting = fc.constant({ concurrency: 'overwrite' as const })
+
+const property = (setStage: SetStage, options: fc.Arbitrary<Scene['options']> = merging) =>
+  fc.asyncProperty(scenes(options), (scene) => play(scene, setStage))
+
+const parameters = (numRuns: number) => ({ seed: SEED, numRuns: RUNS ?? numRuns })
+
+const stores = new Stores()
+const closers: (() => unknown)[] = []
+afterAll(async () => {
+  for (const close of closers.splice(0).reverse()) await close()
+})
+
+const stages: Record<string, () => Promise<SetStage>> = {
+  memory: async () => memoryAtOnce,
+  'memory, far away': async () => memoryFarAway,
+  async file() {
+    const path = await mkdtemp(join(tmpdir(), 'sessions-'))
+    closers.push(() => rm(path, { recursive: true, force: true }))
+    return file(path)
+  },
+  async redis() {
+    const server = await startRedis()
+    const client = await createClient({ url: server.url }).connect()
+    closers.push(server.stop, () => client.destroy())
+    return redis(client)
+  },
+}
+for (const kind of kinds.filter(({ bundled }) => !bundled)) {
+  stages[kind.name] = async () => foreign(kind, (await stores.open(kind))?.store)
+}
+// These take no time here: every order is tried anyway.
+stages.callbacks = async () => foreign(find('callbacks'), new (callbackStore(bases))(() => 0))
+stages.promises = async () => foreign(find('promises'), new PromiseStore(() => 0))
+
+describe.each(Object.entries(stages))('on %s', (name, open) => {
+  const isMissing = /redis/.test(name) && redisMissing !== undefined
+  const isForeign = kinds.some((kind) => kind.name === name && !kind.bundled)
+
+  it.skipIf(isMissing)('requests keep what each of them changed, and the end of a session', async () => {
+    await fc.assert(property(await open()), parameters(name.includes('memory') ? 200 : 60))
+  })
+
+  it.runIf(isForeign && !isMissing)("and so they do with concurrency: 'merge'", async () => {
+    await fc.assert(property(await open(), rereading), parameters(30))
+  })
+
+  it.skipIf(isMissing)("and this finds what is wrong with concurrency: 'overwrite'", async () => {
+    const details = await fc.check(property(await open(), overwriting), parameters(500))
+    expect(details.failed).toBe(true)
+    const [scene] = details.counterexample as [Scene]
+    console.log(
+      `${name}, concurrency: 'overwrite': ${JSON.stringify(scene)}\n${(details.errorInstance as Error).message}`,
+    )
+    expect(scene.requests.length).toBeLessThan(4)
+  })
+})

@@ -1,0 +1,62 @@
+// Requests at once on one session, each changing something else: nothing of it is lost.
+
+import { describe, expect, it } from 'vitest'
+import { originalSession } from '../support/required.ts'
+import { spawnServer } from '../support/serve.ts'
+import { find, kinds } from './fixture/kinds.ts'
+import { open, openOriginal, serverOf, tab, times, visit } from './support.ts'
+import { Stores } from './table.ts'
+
+const REQUESTS = 50
+const opened = new Stores()
+
+/** Sends all requests at once, each to one of the servers, and tells how many of their keys are there afterwards. */
+async function race(urls: string[], route: 'set' | 'nested'): Promise<{ kept: number; user: unknown; id: string }> {
+  const { browser, id } = await visit(urls[0] as string)
+  const keys = times(REQUESTS, (n) => `k${n}`)
+  const replies = await Promise.all(
+    keys.map((key, n) => {
+      const wait = Math.floor(Math.random() * 31)
+      return tab(browser, urls[n % urls.length] as string).get(`/${route}/${key}?wait=${wait}`)
+    }),
+  )
+  expect(replies.map(({ status }) => status)).toEqual(keys.map(() => 200))
+  const { json } = await browser.get('/look')
+  const there = route === 'set' ? json.data : json.data.box
+  return {
+    kept: keys.filter((key) => there[key] === key).length,
+    user: json.data.user,
+    id: json.id === id ? 'same' : json.id,
+  }
+}
+
+const everything = { kept: REQUESTS, user: 'ann', id: 'same' }
+const record = (what: string, route: string, { kept }: { kept: number }) =>
+  console.log(
+    `${what}: ${kept} of ${REQUESTS} ${route === 'set' ? 'keys' : 'nested keys'} kept by express-session 1.19`,
+  )
+
+describe.concurrent.each(kinds)('50 requests at once on $name', (kind) => {
+  it.each(['set', 'nested'] as const)('%s: every key is there', async (route) => {
+    const store = await opened.open(kind)
+    if (!store) return
+    const site = await open(store.store)
+    expect(await race([site.url], route)).toEqual(everything)
+    await site.stop()
+
+    const original = await opened.open(find(kind.original ?? kind.name), originalSession)
+    if (!original || kind.name === 'promises') return
+    const other = await openOriginal(original.store)
+    record(`${kind.name}`, route, await race([other.url], route))
+    await other.stop()
+  })
+
+  it.runIf(kind.bundled && kind.shared)('from two processes: every key is there', { timeout: 60_000 }, async () => {
+    const store = await opened.open(kind)
+    if (!store) return
+    const servers = await Promise.all(times(2, () => spawnServer(...serverOf(kind, store.place))))
+    const urls = servers.map(({ url }) => url)
+    for (const route of ['set', 'nested'] as const) expect(await race(urls, route)).toEqual(everything)
+    await Promise.all(servers.map((server) => server.stop()))
+  })
+})
