@@ -176,11 +176,14 @@ export class SessionRecord {
 
   /** The session's data on top of what others have stored of it since; undefined when it is gone. */
   latest(session: { cookie: Cookie }): Maybe<object | undefined> {
+    const agreed = this.#agreed
     if (this.isGone) return undefined
-    if (!this.#agreed || this.#concurrency === 'overwrite') return { ...session }
-    return chain(this.save(session), () => {
-      const { cookie, stored } = this.#agreed as Agreed
-      return this.gone ? undefined : new Snapshot(stored(), undefined, false, cookie).open()
+    if (!agreed || this.#concurrency === 'overwrite') return { ...session }
+    const ours = new Outgoing(session.cookie, () => session, serializeData(session))
+    return chain(this.port.read(this.id), (loaded) => {
+      if (!loaded) return undefined
+      const { attributes, data } = merge(agreed, ours, loaded.stored)
+      return { ...(JSON.parse(data) as object), cookie: attributes }
     })
   }
 

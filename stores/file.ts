@@ -220,11 +220,14 @@ export class FileStore extends DriverStore {
     const touched = this.#touches.run((disk) => extend(disk, file, sid, { cookie, expires, loaded }))
     return chain(touched, (touched): Maybe<boolean> => {
       if (touched !== 'differs') return touched === 'done'
+      let there = false
       const rewritten = this.#replace(sid, { create: false }, function* (disk) {
         const current = live(yield* load(disk, file, sid))
-        return current && { json: withCookie(current.json, cookie), expires }
+        there = current !== undefined
+        if (!current || isOutlived(splitRecord(current.json)?.cookie, loaded)) return undefined
+        return { json: withCookie(current.json, cookie), expires }
       })
-      return chain(rewritten, (json) => json !== undefined)
+      return chain(rewritten, () => there)
     })
   }
 
@@ -309,7 +312,7 @@ export class FileStore extends DriverStore {
     return result
   }
 
-  /** Keeps what cannot be read out of the way. False: it can be read by now. Never throws, never rejects. */
+  /** Keeps what cannot be read out of the way. False: it can be read by now. Fails only where a listener does. */
   #setAside(file: string, sid: string | undefined, damage: SyntaxError): Maybe<boolean> {
     const moved = this.#change(file, function* (disk) {
       try {
@@ -399,16 +402,18 @@ export class FileStore extends DriverStore {
 
   /** Deletes what expired more than `grace` ms ago: not in the very moment in which a touch may extend it. */
   async #reap(grace: number): Promise<void> {
-    await this.#walk(rest, (file, isLock) => {
-      const stats = this.#reads.run((disk) => unlessMissing(() => disk.stat(file)))
-      return chain(stats, (stats): Maybe<unknown> => {
-        if (!stats) return undefined
-        if (isLock) {
-          const abandoned = stats.ctimeMs < Date.now() - ABANDONED
-          return abandoned ? this.#reads.run((disk) => unlessMissing(() => disk.unlink(file))) : undefined
+    await this.#walk(rest, async (file, isLock) => {
+      try {
+        const stats = await this.#reads.run((disk) => unlessMissing(() => disk.stat(file)))
+        if (!stats) return
+        if (!isLock) {
+          if (stats.mtimeMs < Date.now() - grace) await this.#bury(file, grace)
+        } else if (stats.ctimeMs < Date.now() - ABANDONED) {
+          await this.#reads.run((disk) => unlessMissing(() => disk.unlink(file)))
         }
-        return stats.mtimeMs < Date.now() - grace ? this.#bury(file, grace) : undefined
-      })
+      } catch (error) {
+        debug('%s cannot be reaped: %s', file, error)
+      }
     })
   }
 
@@ -527,8 +532,7 @@ function* extend(
     const own = JSON.parse(`${head.slice(0, at)}}`)
     if (own.id !== sid) return 'differs'
     if (Math.max(own.expires, mtimeMs) <= Date.now()) return 'gone'
-    // Another request has given the session another lifetime since this one read it.
-    if (loaded && loaded.originalMaxAge !== stored.originalMaxAge) return 'done'
+    if (isOutlived(stored, loaded)) return 'done'
     if (expires < own.expires || (cookie && undated(cookie) !== undated(loaded ?? stored))) return 'differs'
     yield* wait(disk.futimes(fd, timeOf(expires)))
     return 'done'
@@ -538,6 +542,11 @@ function* extend(
   } finally {
     yield* wait(disk.close(fd))
   }
+}
+
+/** Whether another request has given the session another lifetime since this one read it. */
+function isOutlived(stored: CookieData | undefined, loaded: CookieData | undefined): boolean {
+  return stored !== undefined && loaded !== undefined && stored.originalMaxAge !== loaded.originalMaxAge
 }
 
 /** A cookie without its date, to be compared. */

@@ -756,6 +756,10 @@ describe('the reaper of FileStore', () => {
     await store.set('copied', session({}, 60_000))
     await store.touch('touched', session({}, 300_000))
     await utimes(fileOf(path, 'copied'), 1, 1)
+    // Not a file, and in nobody's way.
+    const odd = join(dirname(fileOf(path, 'short')), `${'0'.repeat(62)}.json`)
+    await mkdir(odd)
+    await utimes(odd, 1, 1)
     const reaper = new FileStore({ path, reapInterval: 20 })
     await until(() => !fs.existsSync(fileOf(path, 'short')))
     await delay(400)
