@@ -124,6 +124,7 @@ describe.skipIf(!bun)('sessions as bun-router documents them', () => {
         expect((await visitor.get('/methods')).json).toEqual({ before: null, has: [true, false] })
         expect((await visitor.get('/methods')).json).toEqual({ before: 7, has: [true, false] })
         expect(await visitor.data()).toMatchObject({ userId: 7 })
+        expect((await visitor.get('/reload')).json).toEqual([7, null])
       })
     })
 

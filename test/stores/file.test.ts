@@ -762,6 +762,7 @@ describe('the reaper of FileStore', () => {
     await utimes(odd, 1, 1)
     const reaper = new FileStore({ path, reapInterval: 20 })
     await until(() => !fs.existsSync(fileOf(path, 'short')))
+    await rm(odd, { recursive: true })
     await delay(400)
     expect((await reaper.all()).map(({ id }) => id).sort()).toEqual(['copied', 'long', 'touched'])
     expect(await files()).toHaveLength(3)

@@ -45,7 +45,7 @@ export class Req {
   }
   get protocol() {
     return (
-      (this.app?.get('trust proxy') && this.get('x-forwarded-proto')?.split(',')[0]!.trim()) ||
+      (this.app?.get('trust proxy') && this.get('x-forwarded-proto')?.split(',')[0]?.trim()) ||
       this.#url.protocol.slice(0, -1)
     )
   }
@@ -53,7 +53,7 @@ export class Req {
     return this.protocol === 'https'
   }
   get ip() {
-    return (this.app?.get('trust proxy') && this.get('x-forwarded-for')?.split(',')[0]!.trim()) || '127.0.0.1'
+    return (this.app?.get('trust proxy') && this.get('x-forwarded-for')?.split(',')[0]?.trim()) || '127.0.0.1'
   }
   get cookies() {
     if (!this.#cookies) this.#cookies = {}
