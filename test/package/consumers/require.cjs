@@ -14,7 +14,8 @@ const missing = (theirs, ours) => theirs.filter((name) => !ours.includes(name))
 
 assert.deepEqual([typeof session, session.name, session.length], ['function', 'session', 1])
 assert.deepEqual(missing(Object.keys(original), Object.keys(session)), [])
-assert.deepEqual(Object.keys(session).sort(), [...classes, 'SessionError', 'session'].sort())
+const added = ['FileStore', 'RedisStore', 'SessionError', 'fileStore', 'redisStore', 'session']
+assert.deepEqual(Object.keys(session).sort(), [...classes, ...added].sort())
 
 for (const name of classes) {
   const [theirs, ours] = [original[name], session[name]]
