@@ -197,7 +197,7 @@ export class SessionRecord {
   reload(): Maybe<Snapshot> {
     return chain(this.port.read(this.id), (loaded: Loaded | undefined) => {
       if (!loaded) throw new SessionError('ERR_SESSION_MISSING', 'failed to load session')
-      return new Snapshot(loaded.stored, loaded.ticket)
+      return new Snapshot(loaded.stored, loaded.ticket, false, this.#agreed?.cookie)
     })
   }
 }

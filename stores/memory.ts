@@ -146,6 +146,8 @@ export class MemoryStore extends DriverStore {
   #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): boolean {
     const json = this.#read(sid)
     if (json === undefined) return false
+    // Without a cookie there is no date to extend it to.
+    if (!session.cookie) return true
     const parts = splitRecord(json)
     // Another request has given the session another lifetime since this one read it.
     if (loaded && parts && parts.cookie.originalMaxAge !== loaded.originalMaxAge) return true
