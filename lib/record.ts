@@ -4,7 +4,7 @@
 import type { Cookie, CookieData } from './cookie.ts'
 import { debug } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
-import { chain, type Maybe } from './maybe.ts'
+import { chain, isPromise, type Maybe } from './maybe.ts'
 import { isCookieChanged, mergeCookie, mergeData } from './merge.ts'
 import type { Ticket } from './overlap.ts'
 import type { Loaded, StorePort } from './port.ts'
@@ -24,6 +24,8 @@ interface Agreed {
   readonly cookie: CookieData
   /** What the store held then. */
   readonly stored: () => Stored
+  /** That was more than this request's own: others' changes were in it, which the request has never seen. */
+  readonly merged: boolean
 }
 
 export class SessionRecord {
@@ -47,6 +49,8 @@ export class SessionRecord {
   readonly #mayCreate: boolean
   #ticket: Ticket | undefined
   #written = false
+  /** The write that is under way. */
+  #writing: Promise<void> | undefined
   /** The data that the app itself has saved, or tried to. */
   #tried: Outgoing | undefined
 
@@ -66,7 +70,9 @@ export class SessionRecord {
     this.#saved = saved ? this.#base : undefined
     this.#mayCreate = mayCreate
     if (concurrency !== 'overwrite') this.#ticket = snapshot?.ticket
-    if (snapshot) this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored }
+    if (snapshot) {
+      this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored, merged: false }
+    }
   }
 
   /** The record of a session that the store does not hold. */
@@ -119,19 +125,33 @@ export class SessionRecord {
     return this.write(ours)
   }
 
-  /** Writes `ours`. `last`: nobody will ask afterwards what was saved. */
+  /** Writes `ours`, after what this request began to write before. `last`: nobody will ask afterwards what was saved. */
   write(ours: Outgoing, last = false): Maybe<void> {
-    const overwrites = this.#concurrency === 'overwrite'
-    if (this.gone && !overwrites) {
+    if (this.#concurrency === 'overwrite') return this.#create(ours, last)
+    const write = (): Maybe<void> => this.#write(ours, last)
+    const written = this.#writing ? this.#writing.then(write, write) : write()
+    if (!isPromise(written)) return undefined
+    const done = (): void => {
+      if (this.#writing === written) this.#writing = undefined
+    }
+    this.#writing = written
+    written.then(done, done)
+    return written
+  }
+
+  #write(ours: Outgoing, last: boolean): Maybe<void> {
+    if (this.gone) {
       debug('not saved: the session is gone')
       return undefined
     }
     const agreed = this.#agreed
-    if (!agreed || overwrites) return this.#create(ours, last)
+    if (!agreed) return this.#create(ours, last)
 
     const from = agreed.stored()
+    let merged = false
     const make = (current: Stored): Outgoing => {
-      if (current === from) return ours
+      merged = agreed.merged || current !== from
+      if (!merged) return ours
       const both = merge(agreed, ours, current)
       this.mergedCookie = both.cookie
       return both
@@ -139,7 +159,7 @@ export class SessionRecord {
     const updated = this.port.update(this.id, from, make, this.#ticket, this.#concurrency === 'reread')
     const saved = this.#stamped(ours, last)
     return chain(updated, (held) => {
-      if (held !== undefined) return this.#agree(ours, saved, () => held)
+      if (held !== undefined) return this.#agree(ours, saved, () => held, merged)
       if (this.#mayCreate) return this.#create(ours, last)
       debug('not saved: the session was destroyed, or ran out, while this request went on')
       this.gone = true
@@ -159,10 +179,10 @@ export class SessionRecord {
     return this.port.mutates && !last ? serializeData(ours.session) : ours.data
   }
 
-  #agree(ours: Outgoing, saved: string, stored: () => Stored): void {
+  #agree(ours: Outgoing, saved: string, stored: () => Stored, merged = false): void {
     this.#written = true
     this.#saved = saved
-    this.#agreed = { data: saved, cookie: ours.attributes, stored }
+    this.#agreed = { data: saved, cookie: ours.attributes, stored, merged }
   }
 
   /** Tells the store that the session goes on until its cookie expires. */

@@ -39,6 +39,7 @@ const property = (setStage: SetStage, options: fc.Arbitrary<Scene['options']> = 
   fc.asyncProperty(scenes(options), (scene) => play(scene, setStage))
 
 const parameters = (numRuns: number) => ({ seed: SEED, numRuns: RUNS ?? numRuns })
+const timeout = 20_000 + (RUNS ?? 0) * 50
 
 const stores = new Stores()
 const closers: (() => unknown)[] = []
@@ -68,12 +69,12 @@ for (const kind of kinds.filter(({ bundled }) => !bundled)) {
 stages.callbacks = async () => foreign(find('callbacks'), new (callbackStore(bases))(() => 0))
 stages.promises = async () => foreign(find('promises'), new PromiseStore(() => 0))
 
-describe.each(Object.entries(stages))('on %s', (name, open) => {
+describe.each(Object.entries(stages))('on %s', { timeout }, (name, open) => {
   const isMissing = /redis/.test(name) && redisMissing !== undefined
   const isForeign = kinds.some((kind) => kind.name === name && !kind.bundled)
 
   it.skipIf(isMissing)('requests keep what each of them changed, and the end of a session', async () => {
-    await fc.assert(property(await open()), parameters(name.includes('memory') ? 200 : 60))
+    await fc.assert(property(await open()), parameters(name.startsWith('memory') ? 1_000 : 60))
   })
 
   it.runIf(isForeign && !isMissing)("and so they do with concurrency: 'merge'", async () => {

@@ -94,6 +94,36 @@ describe.concurrent.each(kinds)('on $name', (kind) => {
     expect((await look()).data).toMatchObject({ mine: 'mine', more: 1 })
   })
 
+  play('save() keeps what another request has stored before it, whatever comes after', async ({ request, look }) => {
+    await request(async ({ session }, others) => {
+      await others('/set/a')
+      session.one = 1
+      await session.save()
+      session.two = 2
+      await session.save()
+      session.three = 3
+    })
+    expect((await look()).data).toEqual({ user, box: { first: 0 }, a: 'a', one: 1, two: 2, three: 3 })
+    await request(async ({ session }, others) => {
+      await others('/delete/a')
+      session.one = 4
+      await session.save()
+      delete session.two
+    })
+    expect((await look()).data).toEqual({ user, box: { first: 0 }, one: 4, three: 3 })
+  })
+
+  play('save() of what is deleted before another save(), neither waited for', async ({ request, look }) => {
+    await request(async ({ session }, others) => {
+      await others('/set/a')
+      session.temporary = 1
+      session.save()
+      delete session.temporary
+      session.save()
+    })
+    expect((await look()).data).toEqual({ user, box: { first: 0 }, a: 'a' })
+  })
+
   play('a change after a save() that nobody waits for', async ({ request, look }) => {
     await request(({ session }) => {
       session.one = 1
