@@ -171,6 +171,11 @@ export function expiryOf(cookie: { expires?: unknown; originalMaxAge?: unknown }
   return Number.isNaN(time) ? undefined : time
 }
 
+/** Whether a session has been given another lifetime since it was `loaded`; never where that is not known. */
+export function hasOtherLifetime(stored: CookieData | undefined, loaded: CookieData | undefined): boolean {
+  return stored !== undefined && loaded !== undefined && stored.originalMaxAge !== loaded.originalMaxAge
+}
+
 /** A cookie as a store gave it back: the date is a date again, `originalMaxAge` as it was saved. */
 export function reviveCookie(data: CookieData): Cookie {
   const { expires, originalMaxAge, ...attributes } = data

@@ -106,14 +106,6 @@ export function isCookieChanged(base: CookieData, ours: CookieData): boolean {
   return ATTRIBUTES.some((key) => differs(base, ours, key))
 }
 
-/** Gives our cookie what the store has by now, where another request has changed it; {@link mergeCookie} says what. */
-export function adoptCookie(ours: Cookie, stored: CookieData): void {
-  const { expires, ...attributes } = reviveCookie(stored).data
-  // First the date, which sets a lifetime.
-  if (differs(ours, stored, 'originalMaxAge')) ours.expires = expires as Date | null
-  Object.assign(ours, attributes)
-}
-
 /** Merges the cookie of a session: the attributes that we changed, and the date that belongs to the lifetime. */
 export function mergeCookie(base: CookieData, ours: CookieData, theirs: CookieData): Cookie {
   const changed = ATTRIBUTES.filter((key) => differs(base, ours, key)).map((key) => [key, ours[key]])

@@ -1,7 +1,7 @@
 // The one door to a store. Behind it every dialect looks alike: values or promises of them, a missing
 // session is undefined, an error is a thrown error. No driver code.
 
-import { type CookieData, expiryOf } from './cookie.ts'
+import { type CookieData, expiryOf, hasOtherLifetime } from './cookie.ts'
 import { debug } from './diagnostics.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import { Flights, type Ticket } from './overlap.ts'
@@ -35,15 +35,16 @@ export interface StorePort {
     ticket: Ticket | undefined,
     reread: boolean,
   ): Maybe<Stored | undefined>
-  /** Extends a session; `false` where it is known to be gone. `loaded` is its cookie as it was read. */
-  touch(
-    sid: string,
-    session: Outgoing,
-    loaded: CookieData | undefined,
-    ticket: Ticket | undefined,
-  ): Maybe<boolean | undefined>
+  /** Extends a session. `loaded` is its cookie as it was read. */
+  touch(sid: string, session: Outgoing, loaded: CookieData | undefined, ticket: Ticket | undefined): Maybe<Touched>
   remove(sid: string, ticket: Ticket | undefined): Maybe<void>
 }
+
+/**
+ * What came of extending a session. `changed`: another request has given it another lifetime since it was read, and
+ * that one stays. Undefined: the store does not say.
+ */
+export type Touched = 'extended' | 'changed' | 'gone' | undefined
 
 /**
  * The part that a bundled store implements; {@link DriverStore} builds the public store on it.
@@ -62,15 +63,10 @@ export interface Driver {
    */
   update(sid: string, from: Stored, make: (current: Stored) => Outgoing): Maybe<Stored | undefined>
   /**
-   * Extends an existing session to its cookie's expiry; `false` for one that is gone. With `loaded`, its cookie as it
-   * was read, a store that can tell leaves a session alone to which another request has given another lifetime since.
+   * Extends an existing session to its cookie's expiry. Without `loaded`, its cookie as it was read, no lifetime counts
+   * as changed.
    */
-  touch(
-    sid: string,
-    session: Outgoing,
-    expires: number | undefined,
-    loaded?: CookieData,
-  ): Maybe<boolean | undefined | void>
+  touch(sid: string, session: Outgoing, expires: number | undefined, loaded?: CookieData): Maybe<Touched>
   remove(sid: string): Maybe<void>
 }
 
@@ -225,20 +221,14 @@ class ForeignPort implements StorePort {
     })
   }
 
-  touch(
-    sid: string,
-    session: Outgoing,
-    loaded: CookieData | undefined,
-    ticket: Ticket | undefined,
-  ): Maybe<boolean | undefined> {
+  touch(sid: string, session: Outgoing, loaded: CookieData | undefined, ticket: Ticket | undefined): Maybe<Touched> {
     const taken = ticket ?? this.enter(sid)
-    return taken.share(() => {
-      if (taken.gone) return false
-      // Another request has given the session another lifetime since this one read it.
+    return taken.share((): Maybe<Touched> => {
+      if (taken.gone) return 'gone'
       const theirs = taken.latest
-      if (theirs && loaded && new Snapshot(theirs).cookie.originalMaxAge !== loaded.originalMaxAge) return undefined
+      if (theirs && hasOtherLifetime(new Snapshot(theirs).cookie, loaded)) return 'changed'
       const touch = (): Maybe<undefined> => chain(this.#touch(sid, session), () => undefined)
-      return taken.over ? chain(this.#get(sid), (stored) => (stored ? touch() : false)) : touch()
+      return taken.over ? chain(this.#get(sid), (stored): Maybe<Touched> => (stored ? touch() : 'gone')) : touch()
     })
   }
 
@@ -358,15 +348,10 @@ class DriverPort implements StorePort {
     return driver ? driver.update(sid, from, make) : this.#patched.update(sid, from, make, ticket, reread)
   }
 
-  touch(
-    sid: string,
-    session: Outgoing,
-    loaded: CookieData | undefined,
-    ticket: Ticket | undefined,
-  ): Maybe<boolean | undefined> {
+  touch(sid: string, session: Outgoing, loaded: CookieData | undefined, ticket: Ticket | undefined): Maybe<Touched> {
     const driver = this.#driver
     if (!driver) return this.#patched.touch(sid, session, loaded, ticket)
-    return driver.touch(sid, session, expiryOf(session.cookie), loaded) as Maybe<boolean | undefined>
+    return driver.touch(sid, session, expiryOf(session.cookie), loaded)
   }
 
   remove(sid: string, ticket: Ticket | undefined): Maybe<void> {

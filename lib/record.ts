@@ -187,10 +187,19 @@ export class SessionRecord {
 
   /** Tells the store that the session goes on until its cookie expires. */
   touch(session: Outgoing): Maybe<void> {
-    return chain(this.port.touch(this.id, session, this.#agreed?.cookie, this.#ticket), (there) => {
-      if (there !== false) return
+    const known = this.#concurrency === 'overwrite' ? undefined : this.#agreed?.cookie
+    const gone = (): void => {
       debug('not touched: the session is gone')
       this.gone = this.#concurrency !== 'overwrite'
+    }
+    return chain(this.port.touch(this.id, session, known, this.#ticket), (outcome) => {
+      if (outcome === 'gone') return gone()
+      if (outcome !== 'changed' || !session.announced || !known) return undefined
+      // The browser must not be told the lifetime that the session had before.
+      return chain(this.port.read(this.id), (loaded) => {
+        if (!loaded) return gone()
+        this.mergedCookie = mergeCookie(known, session.attributes, new Snapshot(loaded.stored).cookie)
+      })
     })
   }
 

@@ -10,11 +10,11 @@
 import crypto from 'node:crypto'
 import fs from 'node:fs'
 import { join, resolve, sep } from 'node:path'
-import { Cookie, type CookieData, expiryOf } from '../lib/cookie.ts'
+import { Cookie, type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
 import { debug, warn } from '../lib/diagnostics.ts'
 import { optionError } from '../lib/errors.ts'
 import { chain, isPromise, type Maybe, settle } from '../lib/maybe.ts'
-import type { Driver } from '../lib/port.ts'
+import type { Driver, Touched } from '../lib/port.ts'
 import { joinRecord, type Outgoing, type Stored, splitRecord } from '../lib/snapshot.ts'
 import { codeOf, type Disk, Pace, patiently, readText, type Steps, unlessMissing, wait } from './disk.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
@@ -214,20 +214,22 @@ export class FileStore extends DriverStore {
     )
   }
 
-  #touch(sid: string, { cookie }: Outgoing, date: number | undefined, loaded?: CookieData): Maybe<boolean> {
+  #touch(sid: string, { cookie }: Outgoing, date: number | undefined, loaded?: CookieData): Maybe<Touched> {
     const expires = date ?? Date.now() + this.ttl
     const file = this.#fileOf(sid)
     const touched = this.#touches.run((disk) => extend(disk, file, sid, { cookie, expires, loaded }))
-    return chain(touched, (touched): Maybe<boolean> => {
-      if (touched !== 'differs') return touched === 'done'
-      let there = false
+    return chain(touched, (touched): Maybe<Touched> => {
+      if (touched !== 'differs') return touched
+      let outcome: Touched = 'gone'
       const rewritten = this.#replace(sid, { create: false }, function* (disk) {
         const current = live(yield* load(disk, file, sid))
-        there = current !== undefined
-        if (!current || isOutlived(splitRecord(current.json)?.cookie, loaded)) return undefined
+        if (!current) return undefined
+        const isChanged = hasOtherLifetime(splitRecord(current.json)?.cookie, loaded)
+        outcome = isChanged ? 'changed' : 'extended'
+        if (isChanged) return undefined
         return { json: withCookie(current.json, cookie), expires }
       })
-      return chain(rewritten, () => there)
+      return chain(rewritten, () => outcome)
     })
   }
 
@@ -520,7 +522,7 @@ function* extend(
   file: string,
   sid: string,
   { cookie, expires, loaded }: { cookie: Cookie | undefined; expires: number; loaded: CookieData | undefined },
-): Steps<'done' | 'gone' | 'differs'> {
+): Steps<Touched | 'differs'> {
   const fd = yield* unlessMissing(() => disk.open(file, 'r+'))
   if (fd === undefined) return 'gone'
   try {
@@ -532,21 +534,16 @@ function* extend(
     const own = JSON.parse(`${head.slice(0, at)}}`)
     if (own.id !== sid) return 'differs'
     if (Math.max(own.expires, mtimeMs) <= Date.now()) return 'gone'
-    if (isOutlived(stored, loaded)) return 'done'
+    if (hasOtherLifetime(stored, loaded)) return 'changed'
     if (expires < own.expires || (cookie && undated(cookie) !== undated(loaded ?? stored))) return 'differs'
     yield* wait(disk.futimes(fd, timeOf(expires)))
-    return 'done'
+    return 'extended'
   } catch (error) {
     if (error instanceof SyntaxError) return 'differs'
     throw error
   } finally {
     yield* wait(disk.close(fd))
   }
-}
-
-/** Whether another request has given the session another lifetime since this one read it. */
-function isOutlived(stored: CookieData | undefined, loaded: CookieData | undefined): boolean {
-  return stored !== undefined && loaded !== undefined && stored.originalMaxAge !== loaded.originalMaxAge
 }
 
 /** A cookie without its date, to be compared. */

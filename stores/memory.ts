@@ -1,9 +1,9 @@
 // MemoryStore: sessions of one process, gone with it.
 
-import { type CookieData, expiryOf } from '../lib/cookie.ts'
+import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
 import { optionError } from '../lib/errors.ts'
 import { settle } from '../lib/maybe.ts'
-import type { Driver } from '../lib/port.ts'
+import type { Driver, Touched } from '../lib/port.ts'
 import { joinRecord, type Outgoing, type StoredObject, splitRecord } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 
@@ -143,20 +143,19 @@ export class MemoryStore extends DriverStore {
     return json
   }
 
-  #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): boolean {
+  #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): Touched {
     const json = this.#read(sid)
-    if (json === undefined) return false
+    if (json === undefined) return 'gone'
     // Without a cookie there is no date to extend it to.
-    if (!session.cookie) return true
+    if (!session.cookie) return 'extended'
     const parts = splitRecord(json)
-    // Another request has given the session another lifetime since this one read it.
-    if (loaded && parts && parts.cookie.originalMaxAge !== loaded.originalMaxAge) return true
+    if (hasOtherLifetime(parts?.cookie, loaded)) return 'changed'
     const cookie = JSON.stringify(session.cookie)
     const touched = parts
       ? joinRecord(cookie, parts.data)
       : JSON.stringify({ ...JSON.parse(json), cookie: session.cookie })
     this.#put(sid, touched, expires)
-    return true
+    return 'extended'
   }
 
   #remove(sid: string): void {

@@ -6,7 +6,7 @@ import { type CookieData, expiryOf } from '../lib/cookie.ts'
 import { debug } from '../lib/diagnostics.ts'
 import { optionError, SessionError } from '../lib/errors.ts'
 import { isPromise, type Maybe, settle } from '../lib/maybe.ts'
-import type { Driver } from '../lib/port.ts'
+import type { Driver, Touched } from '../lib/port.ts'
 import type { Outgoing, Stored, StoredObject } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 
@@ -59,7 +59,7 @@ type Updating = Promise<Stored | undefined>
 interface Kept {
   readonly until: number
   /** What says so is still on its way. */
-  pending: Promise<boolean> | undefined
+  pending: Promise<Touched> | undefined
 }
 
 // A session's life that is extended by less than this, or by less than this part of it, is left to the next request.
@@ -233,12 +233,7 @@ export class RedisStore extends DriverStore {
     )
   }
 
-  #touch(
-    sid: string,
-    session: Outgoing,
-    expires: number | undefined,
-    loaded: CookieData | undefined,
-  ): Maybe<boolean | undefined> {
+  #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): Maybe<Touched> {
     const until = this.#until(expires)
     const kept = this.#kept.get(sid)
     if (kept && !session.announced) {
@@ -255,7 +250,7 @@ export class RedisStore extends DriverStore {
     mine.pending = extending.then((outcome) => {
       mine.pending = undefined
       if (outcome !== 'extended') forget()
-      return outcome !== 'gone'
+      return outcome
     })
     mine.pending.catch(forget)
     return mine.pending
@@ -403,11 +398,11 @@ async function extend(
   key: string,
   seconds: number,
   loaded: CookieData | undefined,
-): Promise<'extended' | 'gone' | 'left alone'> {
+): Promise<Touched> {
   if (loaded && commands.eval) {
     const lifetime = JSON.stringify(loaded.originalMaxAge ?? null)
     const reply = Number(await commands.eval(EXTEND, key, [lifetime, String(seconds)]))
-    return reply === 0 ? 'gone' : reply === 1 ? 'extended' : 'left alone'
+    return reply === 0 ? 'gone' : reply === 1 ? 'extended' : 'changed'
   }
   return (await commands.expire(key, seconds)) ? 'extended' : 'gone'
 }

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { CookieData } from '../../lib/cookie.ts'
 import { reviveCookie } from '../../lib/cookie.ts'
-import { adoptCookie, isCookieChanged, mergeCookie, mergeData } from '../../lib/merge.ts'
+import { isCookieChanged, mergeCookie, mergeData } from '../../lib/merge.ts'
 
 interface Case {
   base: unknown
@@ -359,14 +359,4 @@ describe('the cookie of two requests', () => {
       expect(isCookieChanged(cookie(), changed)).toBe(true)
     }
   })
-
-  it.each([touched, longer, shorter, browsers, cookie({ sameSite: 'lax' })])(
-    'is ours when it is stored: %o',
-    (stored) => {
-      const ours = reviveCookie(cookie())
-      adoptCookie(ours, stored)
-      const date = ours.originalMaxAge === 1_000 ? at(1_000) : stored.expires
-      expect(same(ours)).toEqual(same(reviveCookie({ ...stored, expires: date as string })))
-    },
-  )
 })

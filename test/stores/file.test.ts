@@ -403,7 +403,7 @@ describe('a session in FileStore', () => {
     await delay(60)
     const before = await readFile(fileOf(path, 'one'), 'utf8')
     expect(await change(store, 'one', () => ({ n: 2 }))).toBeUndefined()
-    expect(await driverOf(store).touch('one', outgoing(), Date.now() + 60_000)).toBe(false)
+    expect(await driverOf(store).touch('one', outgoing(), Date.now() + 60_000)).toBe('gone')
     expect([await store.get('one'), await store.length(), await store.all()]).toEqual([undefined, 0, []])
     expect(await readFile(fileOf(path, 'one'), 'utf8')).toBe(before)
     await store.set('one', session({ n: 3 }))
@@ -465,7 +465,7 @@ describe('touch of FileStore', () => {
     const driver = driverOf(store)
     await driver.write('one', outgoing({}, 3_600_000), Date.now() + 3_600_000)
     const loaded = { originalMaxAge: 60_000 }
-    expect(await driver.touch('one', outgoing({}, 60_000), Date.now() + 60_000, loaded)).toBe(true)
+    expect(await driver.touch('one', outgoing({}, 60_000), Date.now() + 60_000, loaded)).toBe('changed')
     const { cookie } = JSON.parse((await driver.read('one')) as string)
     expect(cookie.originalMaxAge).toBe(3_600_000)
     expect(Date.parse(cookie.expires)).toBeGreaterThan(Date.now() + 3_000_000)
@@ -479,8 +479,8 @@ describe('touch of FileStore', () => {
     await touching
     expect(await store.get('one')).toMatchObject({ n: 2 })
     await store.destroy('one')
-    expect(await driver.touch('one', outgoing(), Date.now() + 60_000)).toBe(false)
-    expect(await driver.touch('one', outgoing({}, 7_000), Date.now() + 7_000)).toBe(false)
+    expect(await driver.touch('one', outgoing(), Date.now() + 60_000)).toBe('gone')
+    expect(await driver.touch('one', outgoing({}, 7_000), Date.now() + 7_000)).toBe('gone')
     expect(await files()).toEqual([])
   })
 

@@ -305,8 +305,8 @@ describe.skipIf(redisMissing)('touch of RedisStore', () => {
 
   it('tells that a session is gone, and does not bring it back', async () => {
     const driver = driverOf(new RedisStore({ client }))
-    expect(await driver.touch('one', outgoing({}), Date.now() + 60_000)).toBe(false)
-    expect(await driver.touch('one', outgoing({}), Date.now() + 60_000, { originalMaxAge: 60_000 })).toBe(false)
+    expect(await driver.touch('one', outgoing({}), Date.now() + 60_000)).toBe('gone')
+    expect(await driver.touch('one', outgoing({}), Date.now() + 60_000, { originalMaxAge: 60_000 })).toBe('gone')
     expect(await client.exists('sess:one')).toBe(0)
   })
 
@@ -316,7 +316,7 @@ describe.skipIf(redisMissing)('touch of RedisStore', () => {
     const loaded = { originalMaxAge: 60_000 }
     await new RedisStore({ client }).set('one', plain({}, 600_000))
     later(10_000)
-    expect(await driver.touch('one', outgoing({}), Date.now() + 60_000, loaded)).toBe(true)
+    expect(await driver.touch('one', outgoing({}), Date.now() + 60_000, loaded)).toBe('changed')
     expect(await client.ttl('sess:one')).toBeGreaterThan(580)
     await driver.touch('one', outgoing({}), Date.now() + 60_000, { originalMaxAge: 600_000 })
     expect(await client.ttl('sess:one')).toBe(60)
