@@ -24,7 +24,7 @@ export interface SessionStore {
   touch?(sid: string, ttl: number): Promise<void>
 }
 
-export interface SessionOptions extends Omit<CoreOptions, 'store'> {
+export interface SessionOptions extends Omit<CoreOptions, 'store' | 'renewAfter'> {
   /** Lifetime of the session in milliseconds. Default one day. */
   maxAge?: number | undefined
   /** `'memory'`, the default, or a store. A promise-style store is given its times in seconds. */
@@ -56,13 +56,9 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
       ...withDefaults(defaults, rest),
       store: typeof store === 'object' ? (store as CoreOptions['store']) : new MemoryStore(),
       cookie: cookieWithDefaults({ maxAge, sameSite: 'lax' }, cookie),
-    },
-    {
-      bareRecords: true,
-      ttlUnit: 's',
-      autoCommit: autoCommit ?? true,
       renewAfter: renew ? renewAfter : undefined,
     },
+    { bareRecords: true, ttlUnit: 's', autoCommit: autoCommit ?? true },
   )
 }
 

@@ -5,7 +5,7 @@ import { MemoryStore } from '../stores/memory.ts'
 import { RedisStore, redisStore } from '../stores/redis.ts'
 import { Cookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
-import { createMiddleware, type SessionMiddleware } from './middleware.ts'
+import { createMiddleware, type SessionEvents, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import { Session } from './session.ts'
 import { Store } from './store.ts'
@@ -44,7 +44,7 @@ export type {
 } from './session.ts'
 export type { Secret } from './signature.ts'
 export type { CallbackStore, PromiseStore } from './store.ts'
-export type { SessionMiddleware, SessionOptions }
+export type { SessionEvents, SessionMiddleware, SessionOptions }
 export {
   Cookie,
   FileStore,

@@ -6,6 +6,7 @@ import {
   Cookie,
   type CookieOptions,
   cookieFrom,
+  expiryOf,
   isCookie,
   readCookies,
   reviveCookie,
@@ -32,10 +33,14 @@ import {
   renewSession,
   type Session,
   type SessionRequest,
-  startAnew,
+  setId,
 } from './session.ts'
 import type { Secret, Signer } from './signature.ts'
-import { Outgoing, Snapshot, serializeData } from './snapshot.ts'
+import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
+import { type Successor, seal, successorOf } from './successor.ts'
+
+/** For how many milliseconds at least an id that was renewed is remembered, if its session lasts that long. */
+const REMEMBERED_MS = 86_400_000
 
 /** What one `session()` call works with. */
 export interface Service {
@@ -131,8 +136,8 @@ export class Lifecycle implements RequestLife {
   #opened: Session | undefined
   /** The cookie of the session that the app has ended. */
   #ended: Cookie | undefined
-  /** The record whose id was renewed. */
-  #retired: SessionRecord | undefined
+  /** The session has another id than the browser knows. */
+  #moved = false
 
   /**
    * Starts the life of a session in this request, or says with undefined that the request goes on without one:
@@ -182,6 +187,14 @@ export class Lifecycle implements RequestLife {
     return this.#service.settings.concurrency
   }
 
+  get renews(): boolean {
+    return this.#service.settings.renewAfter !== undefined
+  }
+
+  successorOf(stored: Stored, id: string): string | undefined {
+    return successorOf(stored, id, this.#secrets)?.id
+  }
+
   /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
   load(): Maybe<void> {
     const req = this.#req
@@ -194,18 +207,40 @@ export class Lifecycle implements RequestLife {
 
   #find(ids: string[], index: number): Maybe<void> {
     const id = ids[index] as string
-    return chain(this.#service.port.read(id), (loaded) => {
-      const snapshot = loaded && this.#take(id, loaded)
+    return chain(this.#read(id), (snapshot) => {
       if (snapshot) {
         debug('session %s found', shorten(id))
-        this.#sentId = id
-        this.#attach(id, snapshot)
+        this.#attach(this.#sentId as string, snapshot)
       } else if (index + 1 < ids.length) return this.#find(ids, index + 1)
       else {
         debug('session %s not found: a new one', shorten(id))
+        this.#moved = false
         this.#start()
       }
     })
+  }
+
+  /** The session under `id`, or under the one that it has been given since. */
+  #read(id: string): Maybe<Snapshot | undefined> {
+    return chain(this.#service.port.read(id), (loaded): Maybe<Snapshot | undefined> => {
+      this.#sentId = id
+      if (!loaded) return undefined
+      const successor = successorOf(loaded.stored, id, this.#secrets)
+      if (!successor) return this.#take(id, loaded)
+      if (successor.until < Date.now()) {
+        this.#refuse(id, successor)
+        return undefined
+      }
+      debug('session %s has another id by now', shorten(id))
+      this.#moved = true
+      return this.#read(successor.id)
+    })
+  }
+
+  /** An id that was renewed long ago: the browser has not learnt of it, or somebody else uses it. */
+  #refuse(id: string, { id: successor }: Successor): void {
+    debug('session %s refused: its id was renewed', shorten(id))
+    this.#service.events.emit('reuse', { id, successor, req: this.#req })
   }
 
   /** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */
@@ -224,26 +259,6 @@ export class Lifecycle implements RequestLife {
     debug('session %s is corrupt: %s', shorten(id), error)
     const store = this.#service.store as Partial<EventEmitter>
     store.emit?.('corrupt', id, error)
-  }
-
-  /**
-   * Gives a session whose id is old another one, for a response that has not left and can carry the new cookie.
-   * The record under the old id goes when the new one is stored, so that no failure loses the session.
-   */
-  renew(): void {
-    const { renewAfter } = this.#service.settings
-    const req = this.#req
-    if (renewAfter === undefined || !this.#snapshot || req.sessionID !== this.#originalId) return
-    const untouched = this.#lazy
-    const opened = untouched ? undefined : this.#session()
-    const cookie = untouched ? this.#loadedCookie() : opened?.cookie
-    if (!cookie || opened?.[RECORD]?.gone || (cookie.secure && !this.#isSecure())) return
-    cookie.issuedAt ??= Date.now()
-    if (cookie.issuedAt + renewAfter > Date.now()) return
-    debug('renewing the id of %s', shorten(String(req.sessionID)))
-    const session = opened ?? this.open()
-    this.#retired = session[RECORD]
-    startAnew(req, { ...session })
   }
 
   #start(): void {
@@ -414,7 +429,7 @@ export class Lifecycle implements RequestLife {
     if (typeof req.sessionID !== 'string') return undefined
     const known = this.#sentId === req.sessionID
     const untouched = this.#lazy
-    if (untouched && (known ? !settings.rolling : !settings.saveUninitialized)) {
+    if (untouched && !this.#moved && (known ? !settings.rolling : !settings.saveUninitialized)) {
       debug('no cookie: nobody looked at the session')
       return undefined
     }
@@ -429,7 +444,7 @@ export class Lifecycle implements RequestLife {
     const wanted = !settings.autoCommit
       ? record?.wasWritten
       : known
-        ? settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
+        ? this.#moved || settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
         : settings.saveUninitialized || this.#isModified(session as Session)
     if (!wanted) {
       debug('no cookie: %s', known ? 'the browser has it' : 'nothing was put into the session')
@@ -454,14 +469,56 @@ export class Lifecycle implements RequestLife {
 
   /**
    * Brings the store up to date: exactly one of destroy, save, touch or nothing, after what the app's own calls
-   * have begun. Store errors are thrown; so is `ERR_SESSION_SERIALIZE`, before anything was written.
+   * have begun; and then gives a session whose id is old another one, where `carriesCookie` says that the browser can be
+   * told. Store errors are thrown; so is `ERR_SESSION_SERIALIZE`, before anything was written.
    */
-  commit(): Maybe<void> {
+  commit(carriesCookie = true): Maybe<void> {
     if (this.#committed || this.#failed) return undefined
-    if (this.#pending.size > 0) return this.settled().then(() => this.commit())
+    if (this.#pending.size > 0) return this.settled().then(() => this.commit(carriesCookie))
     const work = this.#commit()
     this.#committed = true
-    return this.#retired ? chain(work, () => this.#retired?.destroy()) : work
+    if (!this.renews) return work
+    return chain(work, () => chain(carriesCookie ? this.#renew() : undefined, () => this.#keepUp()))
+  }
+
+  /** Others may be at work on the session: what they do under the old id goes to the new one. */
+  #renew(): Maybe<void> {
+    const { settings } = this.#service
+    const { renewAfter = 0, renewGrace } = settings
+    const oldId = this.#req.sessionID
+    if (!settings.autoCommit || !this.#snapshot || typeof oldId !== 'string' || oldId !== this.#originalId)
+      return undefined
+    const session = this.#lazy ? undefined : this.#session()
+    const record = this.#record(session)
+    const cookie = session ? session.cookie : this.#loadedCookie()
+    if ((!session && !this.#lazy) || !record || record.isGone || record.id !== oldId) return undefined
+    // The browser would not get the new one.
+    if (cookie.secure && !this.#isSecure()) return undefined
+    const now = Date.now()
+    if ((cookie.issuedAt ?? 0) + renewAfter > now) return undefined
+    const id = settings.generateId(this.#req)
+    if (typeof id !== 'string') return undefined
+    debug('renewing the id of session %s', shorten(oldId))
+    const data = seal({ id, until: now + renewGrace }, oldId, this.#secrets[0] as Secret)
+    const leave = (cookie: Cookie): Outgoing => {
+      const expires = Math.min(expiryOf(cookie) ?? Infinity, now + Math.max(REMEMBERED_MS, renewAfter + renewGrace))
+      const left = new Cookie({ ...cookie.data, expires: new Date(expires) })
+      return new Outgoing(left, () => ({ cookie: left, ...data }), JSON.stringify(data))
+    }
+    return record.renew(id, cookie, leave)
+  }
+
+  /** The session may have another id now, by this request or another. */
+  #keepUp(): void {
+    const session = this.#lazy ? undefined : this.#session()
+    if (!session && !this.#lazy) return
+    const record = this.#record(session)
+    if (!record || record.id === this.#req.sessionID) return
+    this.#req.sessionID = record.id
+    this.#originalId = record.id
+    this.#sentId = record.id
+    this.#moved = true
+    if (session) setId(session, record.id)
   }
 
   #commit(): Maybe<void> {

@@ -21,6 +21,14 @@ export const SERVICE: unique symbol = Symbol.for('unisession.service') as never
 
 type Listener = (...args: unknown[]) => void
 
+/** The events of a middleware, and what their listeners are given. */
+export interface SessionEvents {
+  /** A store failed when nobody waited for it any more. */
+  error: [error: unknown]
+  /** A request carried an id that was renewed longer than `renewGrace` ago. */
+  reuse: [use: { id: string /** The id that the session has now. */; successor: string; req: object }]
+}
+
 /** What `session()` returns: a middleware for every host, and an emitter. */
 export interface SessionMiddleware {
   /** Connect, Express, polka and everything alike. */
@@ -29,8 +37,9 @@ export interface SessionMiddleware {
   (req: BunwayRequest, res: BunwayResponse, next: BunwayNext): Maybe<void>
   /** bun-router, and every host that hands a `Request` on and gets a `Response` back. */
   (req: Request, next: FetchNext): Promise<Response>
-  /** `error`: a store failed when nobody waited for it any more. */
+  on<E extends keyof SessionEvents>(event: E, listener: (...args: SessionEvents[E]) => void): this
   on(event: string, listener: Listener): this
+  once<E extends keyof SessionEvents>(event: E, listener: (...args: SessionEvents[E]) => void): this
   once(event: string, listener: Listener): this
   off(event: string, listener: Listener): this
   addListener(event: string, listener: Listener): this

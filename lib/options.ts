@@ -48,14 +48,22 @@ export interface SessionOptions {
    * `'overwrite'`: the last one writes its whole session, as express-session does.
    */
   concurrency?: 'merge' | 'overwrite' | undefined
+  /**
+   * The age in milliseconds at which a session's id is replaced, at the end of its next request, its data kept
+   * (OWASP Session Management, "Renewal Timeout"). Default: never.
+   */
+  renewAfter?: number | undefined
+  /**
+   * With `renewAfter`: for how many milliseconds requests that still carry the old id are served with the session, and
+   * are given its new cookie. After that the old id is refused, and the middleware emits `reuse`. Default 30 000.
+   */
+  renewGrace?: number | undefined
 }
 
 /** What an entry for one host promises that the options do not say. */
 export interface Dialect {
   readonly autoCommit?: boolean
   readonly bareRecords?: boolean
-  /** Age in milliseconds at which an id is replaced, the data kept. Default: never. */
-  readonly renewAfter?: number | undefined
   /** Unit of the times that a promise-style store is given. Default `'ms'`. */
   readonly ttlUnit?: TtlUnit
 }
@@ -79,6 +87,8 @@ export interface Settings {
   readonly bareRecords: boolean
   /** Age in milliseconds at which an id is replaced; undefined: never. */
   readonly renewAfter: number | undefined
+  /** For how many milliseconds the old id is good then. */
+  readonly renewGrace: number
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
@@ -118,7 +128,16 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     clearCookie: readFlag(options, 'clearCookie'),
     autoCommit: dialect.autoCommit ?? true,
     bareRecords: dialect.bareRecords ?? false,
-    renewAfter: dialect.renewAfter,
+    renewAfter: readMilliseconds(options, 'renewAfter'),
+    renewGrace: readMilliseconds(options, 'renewGrace', 0) ?? 30_000,
+  }
+  if (settings.renewAfter !== undefined) {
+    if (settings.concurrency === 'overwrite') {
+      throw optionError(
+        'renewAfter option needs concurrency: "merge"; with "overwrite" a request brings the old id back',
+      )
+    }
+    if (!settings.autoCommit) throw optionError('renewAfter option needs autoCommit, which stores what it renews')
   }
   lint(options, settings)
   return settings
@@ -128,6 +147,20 @@ function readFlag(options: SessionOptions, name: 'clearCookie'): boolean {
   const value = options[name]
   if (value !== undefined && typeof value !== 'boolean') throw optionError(`${name} option must be true or false`)
   return value ?? false
+}
+
+/** An added option that is a time, above 0 where `least` is not given. */
+function readMilliseconds(
+  options: SessionOptions,
+  name: 'renewAfter' | 'renewGrace',
+  least?: number,
+): number | undefined {
+  const value = options[name]
+  if (value === undefined || (Number.isFinite(value) && (least === undefined ? value > 0 : value >= least)))
+    return value
+  throw optionError(
+    `${name} option must be a number of milliseconds ${least === undefined ? 'above 0' : `from ${least}`}`,
+  )
 }
 
 function readConcurrency(option: unknown): Concurrency {

@@ -28,17 +28,16 @@ export interface StorePort {
    * Replaces the record of a session that exists; see {@link Driver.update}. A store that cannot do it in one step
    * does so as far as this process goes, and with `reread` looks at its record before it writes.
    */
-  update(
-    sid: string,
-    from: Stored,
-    make: (current: Stored) => Outgoing,
-    ticket: Ticket | undefined,
-    reread: boolean,
-  ): Maybe<Stored | undefined>
+  update(sid: string, from: Stored, make: Make, ticket: Ticket | undefined, reread: boolean): Maybe<Stored | undefined>
   /** Extends a session. `loaded` is its cookie as it was read. */
   touch(sid: string, session: Outgoing, loaded: CookieData | undefined, ticket: Ticket | undefined): Maybe<Touched>
   remove(sid: string, ticket: Ticket | undefined): Maybe<void>
+  /** Removes the record and answers with it; see {@link Driver.take}. */
+  take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined>
 }
+
+/** What to write where a store holds `current`; undefined: nothing. */
+export type Make = (current: Stored) => Outgoing | undefined
 
 /**
  * What came of extending a session. `changed`: another request has given it another lifetime since it was read, and
@@ -61,13 +60,15 @@ export interface Driver {
    * record as `read` or the last `update` gave it, which costs no extra round trip while nobody interferes.
    * Answers with the record that the store holds now, or undefined when the session is gone: then nothing is written.
    */
-  update(sid: string, from: Stored, make: (current: Stored) => Outgoing): Maybe<Stored | undefined>
+  update(sid: string, from: Stored, make: Make): Maybe<Stored | undefined>
   /**
    * Extends an existing session to its cookie's expiry. Without `loaded`, its cookie as it was read, no lifetime counts
    * as changed.
    */
   touch(sid: string, session: Outgoing, expires: number | undefined, loaded?: CookieData): Maybe<Touched>
   remove(sid: string): Maybe<void>
+  /** Removes a session and answers with its record, as one step; undefined for one that is not there. */
+  take(sid: string): Maybe<Stored | undefined>
 }
 
 /** A store of this package gives its driver under this name, as long as nobody has replaced its public methods. */
@@ -196,13 +197,14 @@ class ForeignPort implements StorePort {
   update(
     sid: string,
     from: Stored,
-    make: (current: Stored) => Outgoing,
+    make: Make,
     ticket: Ticket | undefined,
     reread: boolean,
   ): Maybe<Stored | undefined> {
     const taken = ticket ?? this.enter(sid)
     const write = (current: Stored): Maybe<Stored> => {
       const session = make(current)
+      if (!session) return current
       const { json } = session
       return chain(this.#set(sid, session), () => {
         taken.wrote(json)
@@ -238,6 +240,19 @@ class ForeignPort implements StorePort {
       taken.destroying()
       return chain(this.#destroy(sid), () => taken.destroying())
     })
+  }
+
+  take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
+    const taken = ticket ?? this.enter(sid)
+    return taken.queue(() =>
+      chain(this.#get(sid), (stored) => {
+        taken.destroying()
+        return chain(this.#destroy(sid), () => {
+          taken.destroying()
+          return stored
+        })
+      }),
+    )
   }
 
   #get(sid: string): Maybe<Stored | undefined> {
@@ -340,7 +355,7 @@ class DriverPort implements StorePort {
   update(
     sid: string,
     from: Stored,
-    make: (current: Stored) => Outgoing,
+    make: Make,
     ticket: Ticket | undefined,
     reread: boolean,
   ): Maybe<Stored | undefined> {
@@ -357,6 +372,11 @@ class DriverPort implements StorePort {
   remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
     const driver = this.#driver
     return driver ? driver.remove(sid) : this.#patched.remove(sid, ticket)
+  }
+
+  take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
+    const driver = this.#driver
+    return driver ? driver.take(sid) : this.#patched.take(sid, ticket)
   }
 }
 

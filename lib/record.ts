@@ -17,6 +17,18 @@ import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
  */
 export type Concurrency = 'merge' | 'reread' | 'overwrite'
 
+/** What a record asks of the request that it lives in. */
+export interface RecordOwner {
+  readonly concurrency: Concurrency
+  /** Other requests may give the session another id, and keep its data. */
+  readonly renews: boolean
+  /** Where the session is now, by the record that was left under `id`; undefined where that is the session's own. */
+  successorOf(stored: Stored, id: string): string | undefined
+}
+
+/** Of a session that lives in no request. */
+export const NO_OWNER: RecordOwner = { concurrency: 'merge', renews: false, successorOf: () => undefined }
+
 /** What the request and the store agreed on last. */
 interface Agreed {
   /** The data as this request knew it: its changes are measured against it. */
@@ -29,7 +41,6 @@ interface Agreed {
 }
 
 export class SessionRecord {
-  readonly id: string
   readonly port: StorePort
   /** The data that "modified" is measured against: as it was when the request got the session. */
   readonly #base: string
@@ -40,7 +51,8 @@ export class SessionRecord {
   /** The cookie that was stored where another request had changed it, too: the one for the browser. */
   mergedCookie: Cookie | undefined
 
-  readonly #concurrency: Concurrency
+  #id: string
+  readonly #owner: RecordOwner
   /** Undefined for a session that has never been in the store: it may be created there. */
   #agreed: Agreed | undefined
   /** The data that need not be written again. */
@@ -57,43 +69,46 @@ export class SessionRecord {
   private constructor(
     id: string,
     port: StorePort,
-    concurrency: Concurrency,
+    owner: RecordOwner,
     snapshot?: Snapshot,
     saved = false,
     mayCreate = false,
   ) {
-    this.id = id
+    this.#id = id
     this.port = port
     this.#base = snapshot ? snapshot.data : '{}'
     this.#snapshot = snapshot
-    this.#concurrency = concurrency
+    this.#owner = owner
     this.#saved = saved ? this.#base : undefined
     this.#mayCreate = mayCreate
-    if (concurrency !== 'overwrite') this.#ticket = snapshot?.ticket
+    if (!this.#overwrites) this.#ticket = snapshot?.ticket
     if (snapshot) {
       this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored, merged: false }
     }
   }
 
   /** The record of a session that the store does not hold. */
-  static create(id: string, port: StorePort, concurrency: Concurrency): SessionRecord {
-    return new SessionRecord(id, port, concurrency)
+  static create(id: string, port: StorePort, owner: RecordOwner): SessionRecord {
+    return new SessionRecord(id, port, owner)
   }
 
   /** The record of a session that was loaded. `saved`: there is no need to write it unless it changes. */
-  static loaded(
-    id: string,
-    port: StorePort,
-    concurrency: Concurrency,
-    snapshot: Snapshot,
-    saved: boolean,
-  ): SessionRecord {
-    return new SessionRecord(id, port, concurrency, snapshot, saved, snapshot.byHand)
+  static loaded(id: string, port: StorePort, owner: RecordOwner, snapshot: Snapshot, saved: boolean): SessionRecord {
+    return new SessionRecord(id, port, owner, snapshot, saved, snapshot.byHand)
+  }
+
+  get #overwrites(): boolean {
+    return this.#owner.concurrency === 'overwrite'
+  }
+
+  /** The id under which the store has the session; another one after it was renewed. */
+  get id(): string {
+    return this.#id
   }
 
   /** The session is known to be gone: to this request, or to another of this process. */
   get isGone(): boolean {
-    return this.gone || (this.#concurrency !== 'overwrite' && this.#ticket?.gone === true)
+    return this.gone || (!this.#overwrites && this.#ticket?.gone === true)
   }
 
   /** This request has written the session. */
@@ -115,7 +130,7 @@ export class SessionRecord {
     if (this.gone) return true
     if (this.#tried?.data === data && !isCookieChanged(this.#tried.attributes, cookie)) return true
     if (this.#saved !== data && !(this.#saved === this.#base && !this.isModified(data))) return false
-    return this.#concurrency === 'overwrite' || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
+    return this.#overwrites || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
   }
 
   /** Writes the session as it is now. The app hears how that goes: the same data is not tried again behind its back. */
@@ -127,7 +142,7 @@ export class SessionRecord {
 
   /** Writes `ours`, after what this request began to write before. `last`: nobody will ask afterwards what was saved. */
   write(ours: Outgoing, last = false): Maybe<void> {
-    if (this.#concurrency === 'overwrite') return this.#create(ours, last)
+    if (this.#overwrites) return this.#create(ours, last)
     const write = (): Maybe<void> => this.#write(ours, last)
     const written = this.#writing ? this.#writing.then(write, write) : write()
     if (!isPromise(written)) return undefined
@@ -149,16 +164,20 @@ export class SessionRecord {
 
     const from = agreed.stored()
     let merged = false
-    const make = (current: Stored): Outgoing => {
+    let successor: string | undefined
+    const make = (current: Stored): Outgoing | undefined => {
       merged = agreed.merged || current !== from
       if (!merged) return ours
+      successor = this.#owner.successorOf(current, this.#id)
+      if (successor !== undefined) return undefined
       const both = merge(agreed, ours, current)
       this.mergedCookie = both.cookie
       return both
     }
-    const updated = this.port.update(this.id, from, make, this.#ticket, this.#concurrency === 'reread')
+    const updated = this.port.update(this.#id, from, make, this.#ticket, this.#rereads)
     const saved = this.#stamped(ours, last)
     return chain(updated, (held) => {
+      if (successor !== undefined) return chain(this.#follow(successor), () => this.#write(ours, last))
       if (held !== undefined) return this.#agree(ours, saved, () => held, merged)
       if (this.#mayCreate) return this.#create(ours, last)
       debug('not saved: the session was destroyed, or ran out, while this request went on')
@@ -167,9 +186,13 @@ export class SessionRecord {
     })
   }
 
+  get #rereads(): boolean {
+    return this.#owner.concurrency === 'reread'
+  }
+
   #create(ours: Outgoing, last: boolean): Maybe<void> {
-    if (this.#concurrency !== 'overwrite') this.#ticket ??= this.port.enter(this.id)
-    const written = this.port.write(this.id, ours, this.#ticket)
+    if (!this.#overwrites) this.#ticket ??= this.port.enter(this.#id)
+    const written = this.port.write(this.#id, ours, this.#ticket)
     const saved = this.#stamped(ours, last)
     return chain(written, () => this.#agree(ours, saved, () => ours.json))
   }
@@ -187,55 +210,139 @@ export class SessionRecord {
 
   /** Tells the store that the session goes on until its cookie expires. */
   touch(session: Outgoing): Maybe<void> {
-    const known = this.#concurrency === 'overwrite' ? undefined : this.#agreed?.cookie
+    const known = this.#overwrites ? undefined : this.#agreed?.cookie
     const gone = (): void => {
       debug('not touched: the session is gone')
-      this.gone = this.#concurrency !== 'overwrite'
+      this.gone = !this.#overwrites
     }
-    return chain(this.port.touch(this.id, session, known, this.#ticket), (outcome) => {
+    return chain(this.port.touch(this.#id, session, known, this.#ticket), (outcome) => {
       if (outcome === 'gone') return gone()
-      if (outcome !== 'changed' || !session.announced || !known) return undefined
+      if (outcome !== 'changed' || !known || !(session.announced || this.#owner.renews)) return undefined
       // The browser must not be told the lifetime that the session had before.
-      return chain(this.port.read(this.id), (loaded) => {
+      return chain(this.port.read(this.#id), (loaded) => {
         if (!loaded) return gone()
+        const successor = this.#owner.successorOf(loaded.stored, this.#id)
+        if (successor !== undefined)
+          return chain(this.#follow(successor), (there) => (there ? this.touch(session) : undefined))
         this.mergedCookie = mergeCookie(known, session.attributes, new Snapshot(loaded.stored).cookie)
       })
     })
   }
 
-  /** The session's data on top of what others have stored of it since; undefined when it is gone. */
-  latest(session: { cookie: Cookie }): Maybe<object | undefined> {
+  /** Goes on under the id that another request has given the session; false where it is gone from there. */
+  #follow(successor: string): Maybe<boolean> {
+    debug('the session has another id by now')
+    const { data, cookie } = this.#agreed as Agreed
+    return chain(this.port.read(successor), (loaded) => {
+      if (!loaded) {
+        this.gone = true
+        return false
+      }
+      const next = this.#owner.successorOf(loaded.stored, successor)
+      if (next !== undefined) return this.#follow(next)
+      this.#id = successor
+      this.#ticket = loaded.ticket
+      this.#agreed = { data, cookie, stored: () => loaded.stored, merged: true }
+      return true
+    })
+  }
+
+  /**
+   * Moves the session to another id, as far as it has been saved: what `leave` makes stays under the old one. Others
+   * may be at work on it, whose changes come along; the new id is nobody's business before it is complete.
+   */
+  renew(id: string, cookie: Cookie, leave: (cookie: Cookie) => Outgoing): Maybe<void> {
     const agreed = this.#agreed
-    if (this.isGone) return undefined
-    if (!agreed || this.#concurrency === 'overwrite') return { ...session }
+    if (!agreed || this.isGone) return undefined
+    const ours = { attributes: cookie.data, data: agreed.data }
+    const ticket = this.port.enter(id)
+    const move = (current: Stored): Maybe<void> => {
+      const next = merge(agreed, ours, current)
+      next.cookie.issuedAt = Date.now()
+      let other: Stored | undefined
+      const make = (held: Stored): Outgoing | undefined => {
+        other = isSame(held, current, agreed.cookie) ? undefined : held
+        return other === undefined ? leave(next.cookie) : undefined
+      }
+      const replaced = chain(this.port.write(id, next, ticket), () =>
+        this.port.update(this.#id, current, make, this.#ticket, this.#rereads),
+      )
+      return chain(replaced, (held) => {
+        if (other !== undefined) {
+          const successor = this.#owner.successorOf(other, this.#id)
+          if (successor === undefined) return move(other)
+          return chain(this.port.remove(id, ticket), () => chain(this.#follow(successor), () => undefined))
+        }
+        if (held === undefined) {
+          this.gone = true
+          return this.port.remove(id, ticket)
+        }
+        this.#id = id
+        this.#ticket = ticket
+        this.#agreed = { data: agreed.data, cookie: next.attributes, stored: () => next.json, merged: true }
+        this.mergedCookie = next.cookie
+      })
+    }
+    return move(agreed.stored())
+  }
+
+  /** Ends the session here, and answers with its data, what others have stored of it included; undefined: it was gone. */
+  take(session: { cookie: Cookie }): Maybe<object | undefined> {
+    const agreed = this.#agreed
+    const kept = { ...session }
+    if (!agreed || this.#overwrites) return chain(this.destroy(), () => kept)
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
-    return chain(this.port.read(this.id), (loaded) => {
-      if (!loaded) return undefined
-      const { attributes, data } = merge(agreed, ours, loaded.stored)
+    const wasGone = this.isGone
+    return chain(this.#remove(), (held) => {
+      if (held === undefined || wasGone) return undefined
+      const { attributes, data } = merge(agreed, ours, held)
       return { ...(JSON.parse(data) as object), cookie: attributes }
     })
   }
 
+  /** Ends the session. From now on this request does not write it, lest a save creates it again. */
   destroy(): Maybe<void> {
-    return chain(this.port.remove(this.id, this.#ticket), () => {
-      this.gone = true
+    if (this.#owner.renews && this.#agreed) return chain(this.#remove(), () => undefined)
+    this.gone = true
+    return this.port.remove(this.#id, this.#ticket)
+  }
+
+  /** Removes the session, wherever it is by now, and answers with its record. */
+  #remove(): Maybe<Stored | undefined> {
+    this.gone = true
+    return chain(this.port.take(this.#id, this.#ticket), (held) => {
+      const successor = held && this.#owner.successorOf(held, this.#id)
+      if (successor === undefined) return held
+      return chain(this.#follow(successor), (there) => (there ? this.#remove() : undefined))
     })
   }
 
   /** What the store holds now. @throws SessionError `failed to load session` when it holds nothing. */
   reload(): Maybe<Snapshot> {
-    return chain(this.port.read(this.id), (loaded: Loaded | undefined) => {
+    return chain(this.port.read(this.#id), (loaded: Loaded | undefined): Maybe<Snapshot> => {
       if (!loaded) throw new SessionError('ERR_SESSION_MISSING', 'failed to load session')
+      const successor = this.#owner.successorOf(loaded.stored, this.#id)
+      if (successor !== undefined) return chain(this.#follow(successor), () => this.reload())
       return new Snapshot(loaded.stored, loaded.ticket, false, this.#agreed?.cookie)
     })
   }
 }
 
 /** Our changes on top of what another request has stored. */
-function merge(agreed: Agreed, ours: Outgoing, current: Stored): Outgoing {
+function merge(agreed: Agreed, ours: Pick<Outgoing, 'attributes' | 'data'>, current: Stored): Outgoing {
   const theirs = new Snapshot(current, undefined, false, agreed.cookie)
   const data = mergeData(agreed.data, ours.data, theirs.data)
   const cookie = mergeCookie(agreed.cookie, ours.attributes, theirs.cookie)
   debug('merged with what another request has stored')
   return new Outgoing(cookie, () => Object.assign({ cookie }, JSON.parse(data)), data)
+}
+
+/** Whether two readings of a record differ in nothing but its date. */
+function isSame(held: Stored, known: Stored, fallback: CookieData): boolean {
+  if (held === known) return true
+  const [one, other] = [held, known].map((stored) => new Snapshot(stored, undefined, false, fallback)) as [
+    Snapshot,
+    Snapshot,
+  ]
+  return one.data === other.data && !isCookieChanged(one.cookie, other.cookie)
 }

@@ -4,7 +4,7 @@ import { type Cookie, type CookieData, isCookie, reviveCookie } from './cookie.t
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
 import { chain, isPromise, type Maybe, settle } from './maybe.ts'
 import type { StorePort } from './port.ts'
-import { type Concurrency, SessionRecord } from './record.ts'
+import { NO_OWNER, type RecordOwner, SessionRecord } from './record.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /**
@@ -36,10 +36,9 @@ export interface SessionRequest {
 }
 
 /** What a session asks of the request that it lives in. */
-export interface RequestLife {
+export interface RequestLife extends RecordOwner {
   /** Loaded sessions count as saved until they change: the `resave: false` rule. */
   readonly keepsUnmodified: boolean
-  readonly concurrency: Concurrency
   /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
   readonly keepsObject: boolean
   /** The response waits for this. `heard`: a callback hears of its failure. */
@@ -147,7 +146,7 @@ export class Session {
     const life = this.req[LIFE]
     if (life?.keepsObject) emptyOut(this)
     else delete this.req.session
-    const end = (): Maybe<void> => chain(remove(recordOf(this)), () => life?.ended(this))
+    const end = (): Maybe<void> => chain(recordOf(this).destroy(), () => life?.ended(this))
     return settleFor(this, end, callback) as this | Promise<void>
   }
 
@@ -183,8 +182,8 @@ export interface RegenerateOptions {
 
 export type { Flash, FlashMessages }
 
-/** Read-only to the app; {@link renewSession} alone gives an object another id. */
-function setId(session: object, id: unknown): void {
+/** Gives a session the id that it has now; the app can only read it. */
+export function setId(session: object, id: unknown): void {
   Object.defineProperty(session, 'id', { value: id, configurable: true, writable: false, enumerable: false })
 }
 
@@ -235,8 +234,8 @@ export function openSession(req: SessionRequest, port: StorePort, snapshot: Snap
 
 /** The record behind a session that was loaded for this request. */
 export function loadedRecord(req: SessionRequest, port: StorePort, snapshot: Snapshot): SessionRecord {
-  const { keepsUnmodified = false, concurrency = 'merge' } = req[LIFE] ?? {}
-  return SessionRecord.loaded(req.sessionID as string, port, concurrency, snapshot, keepsUnmodified)
+  const life = req[LIFE]
+  return SessionRecord.loaded(req.sessionID as string, port, life ?? NO_OWNER, snapshot, life?.keepsUnmodified === true)
 }
 
 /** Makes this very object what a store holds, for apps that hold on to it. */
@@ -274,7 +273,7 @@ export function renewSession(session: Session, port: StorePort, cookie: Cookie):
 
 function begin(session: Session, port: StorePort, cookie: Cookie): void {
   session.cookie = cookie
-  session[RECORD] = SessionRecord.create(session.id, port, session.req[LIFE]?.concurrency ?? 'merge')
+  session[RECORD] = SessionRecord.create(session.id, port, session.req[LIFE] ?? NO_OWNER)
 }
 
 /** Takes the data out of a session. */
@@ -283,14 +282,8 @@ export function emptyOut(session: Session): void {
   for (const key of Object.keys(session)) if (key !== 'cookie') delete target[key]
 }
 
-/** Takes a session out of its store. From now on this request does not write it, lest a save creates it again. */
-function remove(record: SessionRecord): Maybe<void> {
-  record.gone = true
-  return record.destroy()
-}
-
 /** Gives the request a new session, with the data and the lifetime of `kept`. */
-export function startAnew(req: SessionRequest, kept: object | undefined): void {
+function startAnew(req: SessionRequest, kept: object | undefined): void {
   const life = req[LIFE]
   if (life) life.generate()
   else (req.sessionStore as { generate(req: SessionRequest): void }).generate(req)
@@ -300,20 +293,15 @@ export function startAnew(req: SessionRequest, kept: object | undefined): void {
 function regenerate(session: Session, keep: boolean): Maybe<void> {
   const { req } = session
   const current = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
-  let kept: object | undefined = keep ? { ...session } : undefined
-  const renew = (): void => startAnew(req, kept)
-  const replace = (latest: object | undefined): Maybe<void> => {
-    kept = latest
-    return chain(remove(current), renew)
-  }
+  const renew = (kept?: object | void): void => startAnew(req, kept ?? undefined)
   // As in express-session, the new session is there even when the old one could not be destroyed.
   const renewAndThrow = (error: unknown): never => {
-    renew()
+    renew(keep ? { ...session } : undefined)
     throw error
   }
   let replaced: Maybe<void>
   try {
-    replaced = keep ? chain(current.latest(session), replace) : replace(undefined)
+    replaced = chain(keep ? current.take(session) : current.destroy(), renew)
   } catch (error) {
     return renewAndThrow(error)
   }

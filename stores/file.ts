@@ -14,7 +14,7 @@ import { Cookie, type CookieData, expiryOf, hasOtherLifetime } from '../lib/cook
 import { debug, warn } from '../lib/diagnostics.ts'
 import { optionError } from '../lib/errors.ts'
 import { chain, isPromise, type Maybe, settle } from '../lib/maybe.ts'
-import type { Driver, Touched } from '../lib/port.ts'
+import type { Driver, Make, Touched } from '../lib/port.ts'
 import { joinRecord, type Outgoing, type Stored, splitRecord } from '../lib/snapshot.ts'
 import { codeOf, type Disk, Pace, patiently, readText, type Steps, unlessMissing, wait } from './disk.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
@@ -166,7 +166,8 @@ export class FileStore extends DriverStore {
     write: (sid, session, expires) => this.#write(sid, session.json, expires),
     update: (sid, _from, make) => this.#update(sid, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
-    remove: (sid) => this.#remove(this.#fileOf(sid)),
+    remove: (sid) => chain(this.#remove(this.#fileOf(sid)), () => undefined),
+    take: (sid) => this.#take(sid),
   }
 
   protected override parse(sid: string, stored: Stored): PlainSession | undefined {
@@ -199,18 +200,20 @@ export class FileStore extends DriverStore {
     return chain(written, () => {})
   }
 
-  #update(sid: string, make: (current: string) => Outgoing): Maybe<string | undefined> {
+  #update(sid: string, make: Make): Maybe<string | undefined> {
     let damage: SyntaxError | undefined
+    let kept: string | undefined
     const updated = this.#replace(sid, { create: false }, function* (disk, file) {
       const found = yield* load(disk, file, sid)
       damage = found?.damage
       const current = live(found)
       if (!current) return undefined
       const session = make(current.json)
-      return { json: session.json, expires: expiryOf(session.cookie) }
+      kept = session ? undefined : current.json
+      return session && { json: session.json, expires: expiryOf(session.cookie) }
     })
     return chain(updated, (json) =>
-      damage ? chain(this.#setAside(this.#fileOf(sid), sid, damage), () => undefined) : json,
+      damage ? chain(this.#setAside(this.#fileOf(sid), sid, damage), () => undefined) : (json ?? kept),
     )
   }
 
@@ -233,13 +236,20 @@ export class FileStore extends DriverStore {
     })
   }
 
-  #remove(file: string): Maybe<void> {
+  #take(sid: string): Maybe<string | undefined> {
+    return chain(this.#remove(this.#fileOf(sid), sid), (found) => live(found)?.json)
+  }
+
+  /** Deletes a record; with `sid` it answers with what was there. */
+  #remove(file: string, sid?: string): Maybe<Found | undefined> {
     const sync = this.#sync
     return this.#change(file, function* (disk) {
       for (;;) {
         const lock = yield* acquire(disk, file)
-        if (!lock) return
+        if (!lock) return undefined
+        let found: Found | undefined
         try {
+          if (sid !== undefined) found = yield* load(disk, file, sid)
           yield* unlessMissing(() => disk.unlink(file))
         } catch (error) {
           yield* release(disk, lock)
@@ -248,7 +258,7 @@ export class FileStore extends DriverStore {
         // Without the lock, another writer may have put back what it had read before.
         if (!(yield* release(disk, lock))) continue
         if (sync) yield* flushFolder(file)
-        return
+        return found
       }
     })
   }

@@ -3,7 +3,7 @@
 import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
 import { optionError } from '../lib/errors.ts'
 import { settle } from '../lib/maybe.ts'
-import type { Driver, Touched } from '../lib/port.ts'
+import type { Driver, Make, Touched } from '../lib/port.ts'
 import { joinRecord, type Outgoing, type StoredObject, splitRecord } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 
@@ -88,6 +88,11 @@ export class MemoryStore extends DriverStore {
     update: (sid, _from, make) => this.#update(sid, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     remove: (sid) => this.#remove(sid),
+    take: (sid) => {
+      const json = this.#read(sid)
+      this.#remove(sid)
+      return json
+    },
   }
 
   #read(sid: string): string | undefined {
@@ -134,10 +139,11 @@ export class MemoryStore extends DriverStore {
     }
   }
 
-  #update(sid: string, make: (current: string) => Outgoing): string | undefined {
+  #update(sid: string, make: Make): string | undefined {
     const current = this.#read(sid)
     if (current === undefined) return undefined
     const session = make(current)
+    if (!session) return current
     const { json } = session
     this.#put(sid, json, expiryOf(session.cookie))
     return json

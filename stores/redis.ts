@@ -6,7 +6,7 @@ import { type CookieData, expiryOf } from '../lib/cookie.ts'
 import { debug } from '../lib/diagnostics.ts'
 import { optionError, SessionError } from '../lib/errors.ts'
 import { isPromise, type Maybe, settle } from '../lib/maybe.ts'
-import type { Driver, Touched } from '../lib/port.ts'
+import type { Driver, Make, Touched } from '../lib/port.ts'
 import type { Outgoing, Stored, StoredObject } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 
@@ -78,6 +78,11 @@ local digest = redis.sha1hex(held)
 if digest ~= ARGV[1] then return { held, digest } end
 if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) else redis.call('DEL', KEYS[1]) end
 return 1`
+
+// GETDEL, which Redis has only since 6.2.
+const TAKE = `local held = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+return held`
 
 // EXPIRE, unless another request has given the session another lifetime.
 const EXTEND = `local held = redis.call('GET', KEYS[1])
@@ -173,6 +178,7 @@ export class RedisStore extends DriverStore {
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     remove: (sid) => this.#remove(sid),
+    take: (sid) => this.#take(sid),
   }
 
   #read(sid: string): Promise<Stored | undefined> {
@@ -192,7 +198,7 @@ export class RedisStore extends DriverStore {
   }
 
   /** Updates of one session in this process wait for each other: each begins with what the last one left. */
-  #update(sid: string, from: Stored, make: (current: Stored) => Outgoing): Updating {
+  #update(sid: string, from: Stored, make: Make): Updating {
     const last = this.#updates.get(sid)
     const begin = (current: Stored = from): Updating => this.#replace(sid, current, make)
     const updating = last ? last.then(begin, () => begin()) : begin()
@@ -204,12 +210,13 @@ export class RedisStore extends DriverStore {
     return updating
   }
 
-  async #replace(sid: string, from: Stored, make: (current: Stored) => Outgoing): Updating {
+  async #replace(sid: string, from: Stored, make: Make): Updating {
     const key = this.prefix + sid
     let current: Stored = from
     let digest = this.#digestOf(from)
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const session = make(current)
+      if (!session) return current
       const text = this.#textOf(session)
       const expires = expiryOf(session.cookie)
       const seconds = this.#seconds(expires)
@@ -259,6 +266,13 @@ export class RedisStore extends DriverStore {
   async #remove(sid: string): Promise<void> {
     await this.#connection.run((commands) => commands.del(this.prefix + sid))
     this.#kept.delete(sid)
+  }
+
+  async #take(sid: string): Promise<Stored | undefined> {
+    const key = this.prefix + sid
+    const text = await this.#connection.run((commands) => take(commands, key))
+    this.#kept.delete(sid)
+    return text ? this.#open(sid, String(text)) : undefined
   }
 
   async #get(sid: string): Promise<string | undefined> {
@@ -391,6 +405,13 @@ async function replace(
   if (digest !== sha1(current)) return { text: current, digest: sha1(current) }
   await (seconds > 0 ? commands.set(key, text, seconds) : commands.del(key))
   return true
+}
+
+async function take(commands: Commands, key: string): Promise<unknown> {
+  if (commands.eval) return commands.eval(TAKE, key, [])
+  const held = await commands.get(key)
+  await commands.del(key)
+  return held
 }
 
 async function extend(

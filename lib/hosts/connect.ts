@@ -263,7 +263,7 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
     ended = true
     let committing: Maybe<void>
     try {
-      committing = life.commit()
+      committing = life.commit(!bare && !leaving && !res.headersSent)
     } catch (error) {
       fail(error)
       return this

@@ -96,8 +96,7 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     await life.settled().catch((late) => reportLate(service, late))
     throw error
   }
-  if (carriesCookies(answer)) life.renew()
-  await life.commit()
+  await life.commit(carriesCookies(answer))
   return withCookie(answer, life.head()) as Response
 }
 

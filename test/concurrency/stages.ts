@@ -26,6 +26,7 @@ export const memoryAtOnce: SetStage = (watcher) => {
     update: sync(driver.update),
     touch: sync(driver.touch),
     remove: sync(driver.remove),
+    take: sync(driver.take, true),
   })
   return { stores: [store], peek: (sid) => parse(store.sessions[sid]) }
 }
@@ -102,7 +103,7 @@ function farAway(driver: Driver, watcher: Watcher): Driver {
     <A extends unknown[], T>(name: string, method: (sid: string, ...args: A) => T) =>
     (sid: string, ...args: A): Promise<Awaited<T>> =>
       watcher.schedule.call(`${watcher.caller}: ${name} ${sid}`, () =>
-        watcher.watch(sid, name === 'read', async () => await method(sid, ...args)),
+        watcher.watch(sid, name === 'read' || name === 'take', async () => await method(sid, ...args)),
       )
   return {
     read: call('read', driver.read),
@@ -110,6 +111,7 @@ function farAway(driver: Driver, watcher: Watcher): Driver {
     update: call('update', driver.update),
     touch: call('touch', driver.touch),
     remove: call('remove', driver.remove),
+    take: call('take', driver.take),
   }
 }
 
@@ -118,8 +120,10 @@ function watchClient(client: AnyStore, watcher: Watcher): AnyStore {
     (name: string) =>
     (key: string, ...args: AnyStore[]): Promise<unknown> => {
       const sid = (name === 'eval' ? args[0].keys[0] : key).slice('sess:'.length)
+      // The script that takes a record needs nothing but its key.
+      const reads = name === 'get' || (name === 'eval' && args[0].arguments.length === 0)
       return watcher.schedule.call(`${watcher.caller}: ${name} ${sid}`, () =>
-        watcher.watch(sid, name === 'get', () => client[name](key, ...args)),
+        watcher.watch(sid, reads, () => client[name](key, ...args)),
       )
     }
   return Object.fromEntries(['get', 'set', 'del', 'expire', 'eval'].map((name) => [name, call(name)]))
