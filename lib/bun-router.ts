@@ -1,7 +1,7 @@
 // unisession/bun-router: the same sessions, with the defaults and shapes that bun-router documents.
 
 import { MemoryStore } from '../stores/memory.ts'
-import { cookieWithDefaults, withDefaults } from './defaults.ts'
+import { cookieWithDefaults, lifetimeIn, withDefaults } from './defaults.ts'
 import { warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
@@ -25,7 +25,7 @@ export interface SessionStore {
 }
 
 export interface SessionOptions extends Omit<CoreOptions, 'store' | 'renewAfter'> {
-  /** Lifetime of the session in milliseconds. Default one day. */
+  /** Lifetime of the session in milliseconds. Default: the `ttl` of a store that is a file or Redis store, else one day. */
   maxAge?: number | undefined
   /** `'memory'`, the default, or a store. A promise-style store is given its times in seconds. */
   store?: 'memory' | CoreOptions['store'] | SessionStore | undefined
@@ -42,7 +42,7 @@ export interface SessionOptions extends Omit<CoreOptions, 'store' | 'renewAfter'
  * a session is stored once something was put into it. @throws TypeError for wrong options.
  */
 export function session(options: SessionOptions = {}): SessionMiddleware {
-  const { maxAge = DAY, store, autoCommit, renew, renewAfter = 3_600_000, cookie, ...rest } = options
+  const { store, maxAge = lifetimeIn(store, DAY), autoCommit, renew, renewAfter = 3_600_000, cookie, ...rest } = options
   if (typeof store === 'string' && store !== 'memory') throw optionError('store option must be "memory" or a store')
   if (renew && autoCommit === false) throw optionError('renew option needs autoCommit, which stores what it renews')
   if (!(Number.isFinite(renewAfter) && renewAfter > 0)) {

@@ -1,46 +1,88 @@
 // unisession/bunway: the same sessions, with the defaults and shapes that bunWay documents.
 
-import { FileStore } from '../stores/file.ts'
-import { MemoryStore as BaseMemoryStore } from '../stores/memory.ts'
-import { cookieWithDefaults, withDefaults } from './defaults.ts'
+import { FileStore as BaseFileStore, type FileStoreOptions } from '../stores/file.ts'
+import { MemoryStore as BaseMemoryStore, type MemoryStoreOptions } from '../stores/memory.ts'
+import { cookieWithDefaults, lifetimeIn, withDefaults } from './defaults.ts'
+import { settle } from './maybe.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
-import type { CallbackStore, PromiseStore } from './store.ts'
+import type { AllCallback, CallbackStore, PromiseStore } from './store.ts'
 
-export { FileStore, type FileStoreOptions } from '../stores/file.ts'
 export type { Session, SessionData } from './session.ts'
-export type { SessionMiddleware, SessionOptions }
+export type { FileStoreOptions, MemoryStoreOptions, SessionMiddleware, SessionOptions }
 
 const DAY = 86_400_000
 
+/** A store as bunWay documents it. `maxAge` is in milliseconds. */
+export interface SessionStore {
+  get(sid: string): Promise<Record<string, unknown> | null>
+  set(sid: string, session: Record<string, unknown>, maxAge?: number): Promise<void>
+  destroy(sid: string): Promise<void>
+  touch?(sid: string, session: Record<string, unknown>): Promise<void>
+  all?(): Promise<Record<string, unknown>[]>
+  length?(): Promise<number>
+  clear?(): Promise<void>
+}
+
 /**
- * Session middleware with bunWay's documented defaults: cookie `connect.sid`, 24 hours (or as long as a `FileStore`
- * keeps its sessions), `sameSite: 'lax'`; `resave` and `saveUninitialized` on; `destroy` takes the browser's cookie away.
- * Promise-style stores are given milliseconds, and records without a cookie are read.
+ * Session middleware with bunWay's documented defaults: cookie `connect.sid`, 24 hours (or as long as a `FileStore` or
+ * `RedisStore` keeps its sessions), `sameSite: 'lax'`; `saveUninitialized` on; `destroy` takes the browser's cookie away.
+ * `resave`, on as well, is for stores without `touch`, to keep their sessions alive. Promise-style stores are given
+ * milliseconds, and records without a cookie are read.
  */
 export function session(options: SessionOptions = {}): SessionMiddleware {
-  const { store } = options
-  const maxAge = store instanceof FileStore ? store.ttl : DAY
-  const defaults = { resave: true, saveUninitialized: true, clearCookie: true }
+  const { store = new MemoryStore() as SessionOptions['store'], resave = true, concurrency } = options
+  const rewrites = resave && typeof (store as PromiseStore).touch !== 'function'
+  const cookie = cookieWithDefaults({ maxAge: lifetimeIn(store, DAY), sameSite: 'lax' }, options.cookie)
+  const defaults = { saveUninitialized: true, clearCookie: true }
   return createMiddleware(
-    { ...withDefaults(defaults, options), cookie: cookieWithDefaults({ maxAge, sameSite: 'lax' }, options.cookie) },
+    {
+      ...withDefaults(defaults, options),
+      store,
+      cookie,
+      resave: rewrites,
+      // A visit that changes nothing must not write back what another process has changed.
+      concurrency: concurrency ?? (rewrites ? 'merge' : undefined),
+    },
     { bareRecords: true },
   )
 }
 
 type Entry = Record<string, unknown>
+type Done = (error: unknown, value?: unknown) => void
 
-/** Keeps sessions in this process; `all()` answers with a list, as bunWay's does. */
-export class MemoryStore extends (BaseMemoryStore as new (
-  ...args: ConstructorParameters<typeof BaseMemoryStore>
-) => Omit<BaseMemoryStore, 'all'>) {
-  async all(): Promise<Entry[]> {
-    return Object.values(await BaseMemoryStore.prototype.all.call(this as never)) as Entry[]
-  }
+/** Where bunWay documents other answers than express-session: `null` for what is not there, and a list of all. */
+interface Answers {
+  get(sid: string): Promise<Entry | null>
+  get(sid: string, done: Done): void
+  all(): Promise<Entry[]>
+  all(done: Done): void
 }
+type Documented<Base> = Omit<Base, keyof Answers> & Answers
+
+/** Keeps sessions in this process. */
+export const MemoryStore = class MemoryStore extends BaseMemoryStore {
+  protected override readonly nothing = null as never
+
+  override all(done?: AllCallback): never {
+    const listed = BaseMemoryStore.prototype.all.call(this).then(Object.values)
+    return settle(undefined, () => listed, done as Done) as never
+  }
+} as unknown as new (
+  options?: MemoryStoreOptions,
+) => Documented<BaseMemoryStore>
+export type MemoryStore = InstanceType<typeof MemoryStore>
+
+/** Keeps sessions in files, as `FileStore` of `unisession` does. */
+export const FileStore = class FileStore extends BaseFileStore {
+  protected override readonly nothing = null as never
+} as unknown as new (
+  options: FileStoreOptions,
+) => Documented<BaseFileStore>
+export type FileStore = InstanceType<typeof FileStore>
 
 /** A store of express-session's kind as bunWay's promise-style one. `session()` takes either. */
-export function fromExpressStore(store: CallbackStore): PromiseStore {
+export function fromExpressStore(store: CallbackStore): SessionStore {
   const legacy = store as unknown as Record<string, (...args: unknown[]) => unknown>
   const ask =
     (method: string) =>
@@ -60,7 +102,11 @@ export function fromExpressStore(store: CallbackStore): PromiseStore {
     if (typeof legacy[method] === 'function') adapted[method] = () => ask(method)()
   }
   for (const method of ['on', 'emit']) {
-    if (typeof legacy[method] === 'function') adapted[method] = (...args: unknown[]) => legacy[method]?.(...args)
+    if (typeof legacy[method] !== 'function') continue
+    adapted[method] = (...args: unknown[]) => {
+      const answer = legacy[method]?.(...args)
+      return answer === legacy ? adapted : answer
+    }
   }
-  return adapted as unknown as PromiseStore
+  return adapted as unknown as SessionStore
 }

@@ -2,10 +2,17 @@
 
 import type { CookieOptions } from './cookie.ts'
 import type { SessionOptions } from './options.ts'
+import { DRIVER, type ForeignStore } from './port.ts'
 
 export function withDefaults<D extends object, T extends object>(defaults: D, options: T | undefined): D & T {
   const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined)
   return { ...defaults, ...Object.fromEntries(given) } as D & T
+}
+
+/** How long a bundled store keeps a session whose cookie sets no date, in milliseconds; `otherwise` for any other. */
+export function lifetimeIn(store: unknown, otherwise: number): number {
+  const driver = typeof store === 'object' ? (store as ForeignStore | null)?.[DRIVER]?.() : undefined
+  return driver?.lifetime?.() ?? otherwise
 }
 
 /** The `cookie` option, which may be a function of the request. */

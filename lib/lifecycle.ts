@@ -15,7 +15,7 @@ import {
 import { debug, debugging, deprecate, warn } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { type FlashShape, shapeFlash } from './flash.ts'
-import { chain, isPromise, type Maybe } from './maybe.ts'
+import { chain, isPromise, type Maybe, Outcome } from './maybe.ts'
 import type { Settings } from './options.ts'
 import type { Loaded, StorePort } from './port.ts'
 import type { Concurrency, SessionRecord } from './record.ts'
@@ -128,8 +128,10 @@ export class Lifecycle implements RequestLife {
   #committed = false
   #failed = false
   #settled: { session: unknown; modified: boolean } | undefined
-  /** Session methods at work, and whether a callback hears of their outcome. */
-  readonly #pending = new Map<Promise<unknown>, boolean>()
+  /** Session methods at work. */
+  readonly #pending = new Set<Promise<void>>()
+  /** Those that have failed before the session was committed. */
+  readonly #failures: { readonly error: unknown; readonly work: Outcome<unknown> }[] = []
   readonly #callbacks = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   /** The session that stands behind `req.session`, also after the app has put something else there. */
@@ -181,6 +183,11 @@ export class Lifecycle implements RequestLife {
 
   get keepsObject(): boolean {
     return this.#host.manners?.keepsObject === true
+  }
+
+  /** The request has been answered. */
+  get over(): boolean {
+    return this.#committed
   }
 
   get concurrency(): Concurrency {
@@ -353,15 +360,23 @@ export class Lifecycle implements RequestLife {
     return cookie
   }
 
-  track<T>(work: Maybe<T>, heard: boolean): Maybe<T> {
-    if (isPromise(work)) {
-      this.#pending.set(work, heard)
-      const done = (): boolean => this.#pending.delete(work)
-      work.then(done, (error) => {
-        done()
-        if (this.#committed && !heard && !isMissing(error)) reportLate(this.#service, error)
+  track<T>(work: Maybe<T>): Maybe<T> {
+    if (!isPromise(work)) return work
+    const going = new Promise<void>((resolve) => {
+      const over = (): void => {
+        this.#pending.delete(going)
+        resolve()
+      }
+      if (!(work instanceof Outcome)) return void work.then(over, over)
+      work.settled(over, (error) => {
+        if (!isMissing(error)) {
+          if (!this.#committed) this.#failures.push({ error, work })
+          else if (!work.heard) reportLate(this.#service, error)
+        }
+        over()
       })
-    }
+    })
+    this.#pending.add(going)
     return work
   }
 
@@ -395,17 +410,10 @@ export class Lifecycle implements RequestLife {
     return this.#failure
   }
 
-  /** Waits until no session method is at work any more. @throws the error of one whose outcome the app did not await. */
+  /** Waits until no session method is at work any more. @throws the error of one whose outcome nobody has asked for. */
   async settled(): Promise<void> {
-    let failure: { error: unknown } | undefined
-    while (this.busy) {
-      const work = [...this.#pending].map(([promise, heard]) =>
-        promise.catch((error) => {
-          if (!heard && !isMissing(error)) failure ??= { error }
-        }),
-      )
-      await Promise.all([...work, ...this.#callbacks])
-    }
+    while (this.busy) await Promise.all([...this.#pending, ...this.#callbacks])
+    const failure = this.#failures.splice(0).find(({ work }) => !work.heard)
     if (failure) throw failure.error
   }
 
@@ -474,7 +482,9 @@ export class Lifecycle implements RequestLife {
    */
   commit(carriesCookie = true): Maybe<void> {
     if (this.#committed || this.#failed) return undefined
-    if (this.#pending.size > 0) return this.settled().then(() => this.commit(carriesCookie))
+    if (this.#pending.size > 0 || this.#failures.length > 0) {
+      return this.settled().then(() => this.commit(carriesCookie))
+    }
     const work = this.#commit()
     this.#committed = true
     if (!this.renews) return work

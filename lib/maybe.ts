@@ -16,10 +16,36 @@ export function chain<T, U>(value: Maybe<T>, then: (value: T) => Maybe<U>): Mayb
 
 const ignore = (): void => {}
 
+/** A promise that knows whether anybody has asked for its outcome. */
+export class Outcome<T> extends Promise<T> {
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise
+  }
+
+  /** Somebody has awaited it, or given it a handler. */
+  heard = false
+
+  // Also what `await` calls, as this is no plain promise.
+  // biome-ignore lint/suspicious/noThenProperty: see above
+  override then<A = T, B = never>(
+    done?: ((value: T) => A | PromiseLike<A>) | null,
+    failed?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.heard = true
+    return super.then(done, failed)
+  }
+
+  /** Goes on when it has settled, which does not count as having asked. */
+  settled(done: () => void, failed: (reason: unknown) => void): void {
+    super.then(done, failed)
+  }
+}
+
 /**
  * Ends a method that takes an optional Node-style callback. With one: it is called exactly once,
  * never synchronously, outside any promise, so what it throws is thrown as usual; `self` is returned
- * for chaining. Without: a promise, whose rejection kills no process when nobody looks at it.
+ * for chaining. Without: a promise, whose rejection kills no process when nobody looks at it; an {@link Outcome}, whose
+ * maker looks at it, is passed on as it is.
  */
 export function settle<S, T>(
   self: S,
@@ -42,6 +68,6 @@ export function settle<S, T>(
     return self
   }
   const promise = isPromise(result) ? result : Promise.resolve(result)
-  promise.catch(ignore)
+  if (!(promise instanceof Outcome)) promise.catch(ignore)
   return promise
 }

@@ -63,10 +63,12 @@ export class Ticket {
   /** The date on which what was read runs out, in ms since the epoch. */
   lasts = Number.POSITIVE_INFINITY
   readonly #flight: Flight
+  readonly #entered: number
   #seen: number
 
   constructor(flight: Flight) {
     this.#flight = flight
+    this.#entered = flight.version
     this.#seen = flight.version
   }
 
@@ -80,9 +82,9 @@ export class Ticket {
     return this.lasts <= Date.now()
   }
 
-  /** What this process wrote last, as far as it is remembered. */
+  /** What this process wrote last since this request came. */
   get latest(): Stored | undefined {
-    return this.#flight.latest
+    return this.#flight.version === this.#entered ? undefined : this.#flight.latest
   }
 
   /** What another request of this process has written since. */

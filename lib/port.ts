@@ -1,9 +1,10 @@
 // The one door to a store. Behind it every dialect looks alike: values or promises of them, a missing
 // session is undefined, an error is a thrown error. No driver code.
 
-import { type CookieData, expiryOf, hasOtherLifetime } from './cookie.ts'
+import { type CookieData, expiryOf } from './cookie.ts'
 import { debug } from './diagnostics.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
+import { isCookieChanged } from './merge.ts'
 import { Flights, type Ticket } from './overlap.ts'
 import { type Outgoing, Snapshot, type Stored } from './snapshot.ts'
 
@@ -50,6 +51,8 @@ export type Touched = 'extended' | 'changed' | 'gone' | undefined
  * `expires` is in ms since the epoch, undefined where the session's cookie sets no date.
  */
 export interface Driver {
+  /** For how many milliseconds a session is kept whose cookie sets no date; undefined: for ever. */
+  lifetime?(): number
   /** The record, unless there is none or it has expired. */
   read(sid: string): Maybe<Stored | undefined>
   /** Creates the record, or replaces it whatever it is. */
@@ -165,11 +168,12 @@ class ForeignPort implements StorePort {
   readonly #store: ForeignStore
   readonly #dialect: Dialect
   readonly #unit: TtlUnit
-  readonly #flights = new Flights()
+  readonly #flights: Flights
 
-  constructor(store: ForeignStore, unit: TtlUnit) {
+  constructor(store: ForeignStore, unit: TtlUnit, flights: Flights) {
     this.#store = store
     this.#unit = unit
+    this.#flights = flights
     this.#dialect = dialectOf(store)
     this.touches = typeof store.touch === 'function'
   }
@@ -213,12 +217,12 @@ class ForeignPort implements StorePort {
     }
     return taken.queue(() => {
       if (taken.gone) return undefined
-      const known = taken.interference ?? from
+      const latest = taken.interference ?? from
       // A record whose date has passed meanwhile is mostly gone, and sometimes was extended: only the store knows.
-      if (!reread && !(taken.over && isOver(known))) return write(known)
+      if (!reread && !(taken.over && isOver(latest))) return write(latest)
       return chain(this.#get(sid), (stored) => {
         if (!stored) return undefined
-        return write(reread && isChanged(from, stored) ? stored : known)
+        return write(reread ? stored : latest)
       })
     })
   }
@@ -228,7 +232,7 @@ class ForeignPort implements StorePort {
     return taken.share((): Maybe<Touched> => {
       if (taken.gone) return 'gone'
       const theirs = taken.latest
-      if (theirs && hasOtherLifetime(new Snapshot(theirs).cookie, loaded)) return 'changed'
+      if (theirs && loaded && isCookieChanged(loaded, new Snapshot(theirs).cookie)) return 'changed'
       const touch = (): Maybe<undefined> => chain(this.#touch(sid, session), () => undefined)
       return taken.over ? chain(this.#get(sid), (stored): Maybe<Touched> => (stored ? touch() : 'gone')) : touch()
     })
@@ -284,13 +288,20 @@ class ForeignPort implements StorePort {
   }
 
   #ask(call: (callback?: Callback) => unknown): Maybe<unknown> {
-    return this.#dialect === 'promise' ? (call() as Maybe<unknown>) : byCallback(call, this.#dialect)
+    if (this.#dialect !== 'promise') return byCallback(call, this.#dialect)
+    const answer = call()
+    return isPromise(answer) ? answer.then(undefined, rethrow) : answer
   }
 
   #ttl(session: Outgoing): number | undefined {
     const ms = remaining(session)
     return ms === undefined || this.#unit === 'ms' ? ms : Math.ceil(ms / 1000)
   }
+}
+
+/** A failure is an error, also where the store gives no reason. */
+function rethrow(reason: unknown): never {
+  throw reason ?? new Error('store rejected without a reason')
 }
 
 function asStored(found: unknown): Stored | undefined {
@@ -313,20 +324,15 @@ function isOver(stored: Stored): boolean {
   return expires !== undefined && expires <= Date.now()
 }
 
-/** Another process may have written what the store holds now. */
-function isChanged(from: Stored, now: Stored): boolean {
-  return typeof from !== 'string' || typeof now !== 'string' || from !== now
-}
-
 /** A bundled store: straight to its driver, unless somebody has replaced a method of the store. */
 class DriverPort implements StorePort {
   readonly touches = true
   readonly #store: ForeignStore
   readonly #patched: ForeignPort
 
-  constructor(store: ForeignStore, unit: TtlUnit) {
+  constructor(store: ForeignStore, unit: TtlUnit, flights: Flights) {
     this.#store = store
-    this.#patched = new ForeignPort(store, unit)
+    this.#patched = new ForeignPort(store, unit, flights)
   }
 
   get #driver(): Driver | undefined {
@@ -380,14 +386,21 @@ class DriverPort implements StorePort {
   }
 }
 
-const ports = new WeakMap<object, StorePort>()
+/** One for each store, so that all who use it know of each other. */
+const known = new WeakMap<object, { readonly flights: Flights; readonly ports: Map<TtlUnit, StorePort> }>()
 
-/** The port of a store; one for each, so that everything known of a store is known to all who use it. */
+/** The port of a store. */
 export function portOf(store: ForeignStore, unit: TtlUnit = 'ms'): StorePort {
-  let port = ports.get(store)
+  let entry = known.get(store)
+  if (!entry) {
+    entry = { flights: new Flights(), ports: new Map() }
+    known.set(store, entry)
+  }
+  let port = entry.ports.get(unit)
   if (!port) {
-    port = typeof store[DRIVER] === 'function' ? new DriverPort(store, unit) : new ForeignPort(store, unit)
-    ports.set(store, port)
+    const Port = typeof store[DRIVER] === 'function' ? DriverPort : ForeignPort
+    port = new Port(store, unit, entry.flights)
+    entry.ports.set(unit, port)
   }
   return port
 }

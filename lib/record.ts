@@ -57,8 +57,6 @@ export class SessionRecord {
   #agreed: Agreed | undefined
   /** The data that need not be written again. */
   #saved: string | undefined
-  /** The record was put into the request by hand: the app may mean to create it. */
-  readonly #mayCreate: boolean
   #ticket: Ticket | undefined
   #written = false
   /** The write that is under way. */
@@ -66,21 +64,13 @@ export class SessionRecord {
   /** The data that the app itself has saved, or tried to. */
   #tried: Outgoing | undefined
 
-  private constructor(
-    id: string,
-    port: StorePort,
-    owner: RecordOwner,
-    snapshot?: Snapshot,
-    saved = false,
-    mayCreate = false,
-  ) {
+  private constructor(id: string, port: StorePort, owner: RecordOwner, snapshot?: Snapshot, saved = false) {
     this.#id = id
     this.port = port
     this.#base = snapshot ? snapshot.data : '{}'
     this.#snapshot = snapshot
     this.#owner = owner
     this.#saved = saved ? this.#base : undefined
-    this.#mayCreate = mayCreate
     if (!this.#overwrites) this.#ticket = snapshot?.ticket
     if (snapshot) {
       this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored, merged: false }
@@ -94,7 +84,7 @@ export class SessionRecord {
 
   /** The record of a session that was loaded. `saved`: there is no need to write it unless it changes. */
   static loaded(id: string, port: StorePort, owner: RecordOwner, snapshot: Snapshot, saved: boolean): SessionRecord {
-    return new SessionRecord(id, port, owner, snapshot, saved, snapshot.byHand)
+    return new SessionRecord(id, port, owner, snapshot, saved)
   }
 
   get #overwrites(): boolean {
@@ -179,7 +169,8 @@ export class SessionRecord {
     return chain(updated, (held) => {
       if (successor !== undefined) return chain(this.#follow(successor), () => this.#write(ours, last))
       if (held !== undefined) return this.#agree(ours, saved, () => held, merged)
-      if (this.#mayCreate) return this.#create(ours, last)
+      // Put into the request by hand: the app may mean to create it.
+      if (this.#snapshot?.byHand) return this.#create(ours, last)
       debug('not saved: the session was destroyed, or ran out, while this request went on')
       this.gone = true
       return undefined

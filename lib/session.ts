@@ -2,7 +2,7 @@
 
 import { type Cookie, type CookieData, isCookie, reviveCookie } from './cookie.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
-import { chain, isPromise, type Maybe, settle } from './maybe.ts'
+import { chain, isPromise, type Maybe, Outcome, settle } from './maybe.ts'
 import type { StorePort } from './port.ts'
 import { NO_OWNER, type RecordOwner, SessionRecord } from './record.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -37,12 +37,14 @@ export interface SessionRequest {
 
 /** What a session asks of the request that it lives in. */
 export interface RequestLife extends RecordOwner {
+  /** The request has been answered: whoever handles it again begins anew. */
+  readonly over: boolean
   /** Loaded sessions count as saved until they change: the `resave: false` rule. */
   readonly keepsUnmodified: boolean
   /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
   readonly keepsObject: boolean
-  /** The response waits for this. `heard`: a callback hears of its failure. */
-  track<T>(work: Maybe<T>, heard: boolean): Maybe<T>
+  /** The response waits for this. The failure of an {@link Outcome} that nobody asks for is the request's. */
+  track<T>(work: Maybe<T>): Maybe<T>
   /** The callback of a session method, as the host wants it called. */
   expect(callback: ErrorCallback | undefined): ErrorCallback | undefined
   /** The app has ended this session, and the store has said so. */
@@ -130,6 +132,8 @@ export class Session {
     const record = recordOf(this)
     const open = (snapshot: Snapshot): void => {
       const life = req[LIFE]
+      // The app has ended it meanwhile.
+      if (req.session === undefined || req.session === null) return
       if (life?.keepsObject) reopenSession(this, record.port, snapshot)
       else {
         const session = openSession(req, record.port, snapshot)
@@ -194,9 +198,15 @@ function settleFor(
   callback: ErrorCallback | undefined,
 ): Session | Promise<void> {
   const life = session.req[LIFE]
-  return life
-    ? settle(session, () => life.track(work(), callback !== undefined), life.expect(callback))
-    : settle(session, work, callback)
+  if (!life) return settle(session, work, callback)
+  if (callback) return settle(session, () => life.track(work()), life.expect(callback))
+  return life.track(
+    new Outcome<void>((resolve, reject) => {
+      const result = work()
+      if (isPromise(result)) result.then(resolve, reject)
+      else resolve()
+    }),
+  ) as Promise<void>
 }
 
 /** Defines a property that is not part of the data. */
@@ -215,7 +225,7 @@ export function hasOwnSave(session: Session): boolean {
 }
 
 /** The record behind a session; one that was made by hand gets its own. */
-export function recordOf(session: Session): SessionRecord {
+function recordOf(session: Session): SessionRecord {
   const record = session[RECORD]
   if (record) return record
   throw new TypeError('this session belongs to no request; make it with store.createSession(req, data)')

@@ -52,6 +52,12 @@ export function splitRecord(json: string): RecordParts | undefined {
   return undefined
 }
 
+function parseObject(json: string): StoredObject {
+  const record: unknown = JSON.parse(json)
+  if (typeof record === 'object' && record !== null) return record as StoredObject
+  throw new SyntaxError('it is JSON, but no session')
+}
+
 /** What a store held when the session was read. Its data is parsed only when somebody looks at it. */
 export class Snapshot {
   /** The record as the store handed it over. */
@@ -66,7 +72,8 @@ export class Snapshot {
 
   /**
    * `fallback`: the cookie of a record that has none, as promise-style stores may keep them.
-   * @throws what reading its cookie throws, for a record that cannot be a session: express-session's TypeError.
+   * @throws SyntaxError for a text that is no object, and for an object that cannot be a session what reading its cookie
+   * throws: express-session's TypeError.
    */
   constructor(stored: Stored, ticket?: Ticket, byHand = false, fallback?: CookieData) {
     this.stored = stored
@@ -74,7 +81,7 @@ export class Snapshot {
     this.byHand = byHand
     if (typeof stored === 'string') this.#parts = splitRecord(stored)
     if (!this.#parts) {
-      this.#object = typeof stored === 'string' ? (JSON.parse(stored) as StoredObject) : stored
+      this.#object = typeof stored === 'string' ? parseObject(stored) : stored
       if (fallback && !this.#object.cookie) this.#object = { ...withFlash(this.#object), cookie: fallback }
       void this.#object.cookie.expires
     }

@@ -1,5 +1,6 @@
 // unisession/testing: helpers for the tests of apps and of stores.
 
+import { randomBytes } from 'node:crypto'
 import { serialize } from 'cookie'
 import { type Carrier, generateSession, type Service } from './lifecycle.ts'
 import { createMiddleware, SERVICE, type SessionMiddleware } from './middleware.ts'
@@ -28,12 +29,27 @@ export async function sessionCookie(middleware: SessionMiddleware, data: object)
   return serialize(service.settings.name, service.signer.sign(session.id, secret as Secret))
 }
 
-/** A middleware that gives each request a session with this data, kept nowhere; for `(req, res, next)` and `(req, next)`. */
+/**
+ * A middleware that gives each request a session with this data, for every host and as its `session()` would. It is kept
+ * nowhere; a `session()` further on leaves it alone.
+ */
 export function mockSession(data: object = {}): (req: object, second: unknown, third?: unknown) => unknown {
-  const middleware = createMiddleware({ secret: 'mock', resave: false, saveUninitialized: false })
-  const service = (middleware as unknown as { [SERVICE]: Service })[SERVICE]
+  const options = { secret: randomBytes(32), resave: false, saveUninitialized: false }
+  const sessions = createMiddleware(options, { autoCommit: false })
+  const service = (sessions as unknown as { [SERVICE]: Service })[SERVICE]
+  const middleware = sessions as unknown as (...args: unknown[]) => unknown
   return (req, second, third) => {
-    makeSession(service, req, structuredClone(data))
-    return typeof third === 'function' ? third() : (second as (req: object) => unknown)(req)
+    const next = (third ?? second) as (...args: unknown[]) => unknown
+    if (third === undefined && typeof (req as Partial<Request>).headers?.get !== 'function') {
+      // No host at all, but a test of a handler.
+      makeSession(service, req, structuredClone(data))
+      return next(req)
+    }
+    const go = (...args: unknown[]): unknown => {
+      const { session } = req as { session?: object }
+      if (session) Object.assign(session, structuredClone(data))
+      return next(...args)
+    }
+    return third === undefined ? middleware(req, go) : middleware(req, second, go)
   }
 }

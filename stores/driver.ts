@@ -16,7 +16,9 @@ export type PlainSession = SessionData & Record<string, unknown>
  */
 export abstract class DriverStore extends Store {
   /** @internal */
-  protected abstract readonly driver: Driver;
+  protected abstract readonly driver: Driver
+  /** @internal What `get` answers for a session that is not there. */
+  protected readonly nothing: undefined = undefined;
 
   /** @internal */
   [DRIVER](): Driver | undefined {
@@ -31,7 +33,7 @@ export abstract class DriverStore extends Store {
   override get(sid: string, callback?: GetCallback): void | Promise<PlainSession | undefined> {
     return settle(
       undefined,
-      () => chain(this.driver.read(sid), (stored) => (stored ? this.parse(sid, stored) : undefined)),
+      () => chain(this.driver.read(sid), (stored) => (stored ? this.parse(sid, stored) : this.nothing)),
       callback as ErrorCallback,
     )
   }

@@ -162,6 +162,7 @@ export class FileStore extends DriverStore {
 
   /** @internal */
   protected override readonly driver: Driver = {
+    lifetime: () => this.ttl,
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#write(sid, session.json, expires),
     update: (sid, _from, make) => this.#update(sid, make),
@@ -420,9 +421,7 @@ export class FileStore extends DriverStore {
         if (!stats) return
         if (!isLock) {
           if (stats.mtimeMs < Date.now() - grace) await this.#bury(file, grace)
-        } else if (stats.ctimeMs < Date.now() - ABANDONED) {
-          await this.#reads.run((disk) => unlessMissing(() => disk.unlink(file)))
-        }
+        } else if (stats.ctimeMs < Date.now() - ABANDONED) removeAbandoned(file)
       } catch (error) {
         debug('%s cannot be reaped: %s', file, error)
       }
@@ -445,6 +444,12 @@ export class FileStore extends DriverStore {
     })
     return chain(damage, (damage) => damage && this.#setAside(file, undefined, damage))
   }
+}
+
+/** Deletes a lock that nobody waits for. At once, with nothing awaited in between: the next of this name is a live one. */
+function removeAbandoned(lock: string): void {
+  const stats = fs.statSync(lock, { throwIfNoEntry: false })
+  if (stats && stats.ctimeMs < Date.now() - ABANDONED) fs.unlinkSync(lock)
 }
 
 /** The same as `new FileStore(options)`. */

@@ -173,8 +173,11 @@ export function* publish(
     yield* release(disk, lock)
     throw error
   }
+  // Two that wait may both see that a lock was left behind, and the later of them take away what is ours by now.
+  const ours = isOurs(lock)
   const closing = performance.now()
   yield* wait(disk.close(lock.fd))
+  if (!ours) return false
   const now = performance.now()
   if (now - lock.since > SAFE) return false
   try {

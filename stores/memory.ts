@@ -1,8 +1,9 @@
 // MemoryStore: sessions of one process, gone with it.
 
-import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
+import { type CookieData, expiryOf } from '../lib/cookie.ts'
 import { optionError } from '../lib/errors.ts'
 import { settle } from '../lib/maybe.ts'
+import { isCookieChanged } from '../lib/merge.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { joinRecord, type Outgoing, type StoredObject, splitRecord } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
@@ -96,17 +97,22 @@ export class MemoryStore extends DriverStore {
   }
 
   #read(sid: string): string | undefined {
-    const entry = this.#entry(sid)
-    if (!entry) return undefined
-    if (entry.expires !== undefined && entry.expires <= Date.now()) {
-      this.#remove(sid)
-      return undefined
-    }
-    if (this.max !== undefined) {
+    const json = this.#look(sid)
+    if (json !== undefined && this.max !== undefined) {
+      const entry = this.#entries.get(sid) as Entry
       this.#entries.delete(sid)
       this.#entries.set(sid, entry)
     }
-    return entry.json
+    return json
+  }
+
+  /** The record, without it counting as used. */
+  #look(sid: string): string | undefined {
+    const entry = this.#entry(sid)
+    if (!entry) return undefined
+    if (entry.expires === undefined || entry.expires > Date.now()) return entry.json
+    this.#remove(sid)
+    return undefined
   }
 
   /** The record of `sid`; `sessions` is the truth, tests and tools write to it. */
@@ -155,7 +161,8 @@ export class MemoryStore extends DriverStore {
     // Without a cookie there is no date to extend it to.
     if (!session.cookie) return 'extended'
     const parts = splitRecord(json)
-    if (hasOtherLifetime(parts?.cookie, loaded)) return 'changed'
+    // Of a cookie that another request has changed, nothing may be overwritten.
+    if (parts && loaded && isCookieChanged(loaded, parts.cookie)) return 'changed'
     const cookie = JSON.stringify(session.cookie)
     const touched = parts
       ? joinRecord(cookie, parts.data)
@@ -186,13 +193,13 @@ export class MemoryStore extends DriverStore {
   }
 
   #live(): string[] {
-    return Object.keys(this.sessions).filter((sid) => this.#read(sid) !== undefined)
+    return Object.keys(this.sessions).filter((sid) => this.#look(sid) !== undefined)
   }
 
   #all(): Record<string, PlainSession> {
     const all: Record<string, PlainSession> = Object.create(null)
     for (const sid of Object.keys(this.sessions)) {
-      const json = this.#read(sid)
+      const json = this.#look(sid)
       const session = json === undefined ? undefined : this.parse(sid, json)
       if (session) all[sid] = session
     }
@@ -205,6 +212,13 @@ export class MemoryStore extends DriverStore {
 
   #schedule(): void {
     this.#timer ??= setTimeout(() => this.#reap(), Math.min(this.#interval, MAX_DELAY)).unref()
+  }
+
+  /** The last slot up to `due` before which there is nothing to free. */
+  #lastEmptySlot(due: number): number {
+    let last = due
+    for (const slot of this.#slots.keys()) last = Math.min(last, slot - 1)
+    return last
   }
 
   /** Frees the slots that have passed: work in proportion to what has expired, not to what is kept. */
@@ -220,7 +234,7 @@ export class MemoryStore extends DriverStore {
       if (this.#slots.has(slot)) continue
       // After a long sleep there are more empty slots than sessions: go on at the next that has any.
       const gap = due - slot > this.#slots.size
-      this.#reapedSlot = gap ? Math.min(due, Math.min(...this.#slots.keys()) - 1) : slot
+      this.#reapedSlot = gap ? this.#lastEmptySlot(due) : slot
     }
     this.#timer = undefined
     if (this.#reapedSlot < due) this.#timer = setTimeout(() => this.#reap(), 1).unref()

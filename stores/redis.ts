@@ -2,12 +2,12 @@
 // Three parts: the store; the connection, which bounds how long anything waits; the clients, brought into one shape.
 
 import crypto from 'node:crypto'
-import { type CookieData, expiryOf } from '../lib/cookie.ts'
-import { debug } from '../lib/diagnostics.ts'
+import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
+import { debug, warn } from '../lib/diagnostics.ts'
 import { optionError, SessionError } from '../lib/errors.ts'
 import { isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
-import type { Outgoing, Stored, StoredObject } from '../lib/snapshot.ts'
+import { type Outgoing, type Stored, type StoredObject, splitRecord } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 
 /**
@@ -67,6 +67,8 @@ const SLACK_MS = 60_000
 const SLACK_PART = 0.05
 /** Sessions whose expiry is remembered; of others each touch is sent. */
 const MAX_KEPT = 50_000
+/** How EVAL is refused, by an access list or by a proxy that does not know it. */
+const REFUSED = /(unknown command|no permissions to run the).*\beval\b/i
 /** How often a session may change between a look at it and the attempt to replace it. */
 const MAX_TRIES = 1_000
 
@@ -112,8 +114,10 @@ export class RedisStore extends DriverStore {
   readonly #connection: Connection
   /** In the order in which they were last written, oldest first. */
   readonly #kept = new Map<string, Kept>()
-  /** The last update of each session that is on its way. */
-  readonly #updates = new Map<string, Updating>()
+  /** A change is made by a script, in one step on the server. */
+  #scripts: boolean
+  /** The last change of each session that is on its way, and what it leaves. */
+  readonly #turns = new Map<string, Updating>()
   /** What an object was parsed from, with a serializer other than JSON. */
   readonly #texts = new WeakMap<object, string>()
 
@@ -133,7 +137,9 @@ export class RedisStore extends DriverStore {
     this.serializer = serializer
     this.scanCount = scanCount
     this.#own = client ? undefined : new OwnLink(checkUrl(url))
-    this.#connection = new Connection(this.#own ?? linkTo(client as RedisStoreClient))
+    const link = this.#own ?? linkTo(client as RedisStoreClient)
+    this.#connection = new Connection(link)
+    this.#scripts = link === this.#own || link.commands.eval !== undefined
   }
 
   /** All sessions, each with its `id`. */
@@ -173,6 +179,7 @@ export class RedisStore extends DriverStore {
 
   /** @internal */
   protected override readonly driver: Driver = {
+    lifetime: () => this.ttl * 1000,
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#write(sid, session, expires),
     update: (sid, from, make) => this.#update(sid, from, make),
@@ -198,16 +205,46 @@ export class RedisStore extends DriverStore {
   }
 
   /** Updates of one session in this process wait for each other: each begins with what the last one left. */
-  #update(sid: string, from: Stored, make: Make): Updating {
-    const last = this.#updates.get(sid)
-    const begin = (current: Stored = from): Updating => this.#replace(sid, current, make)
-    const updating = last ? last.then(begin, () => begin()) : begin()
-    this.#updates.set(sid, updating)
+  #update(sid: string, from: Stored, make: Make): Promise<Stored | undefined> {
+    return this.#inTurn(sid, (left = from) => this.#replace(sid, left, make))
+  }
+
+  /** `work` is given what the last in its turn has left, where that is known. */
+  #inTurn<T>(sid: string, work: (left?: Stored) => Promise<T>, left = (result: T): unknown => result): Promise<T> {
+    const last = this.#turns.get(sid)
+    const result = last ? last.then(work, () => work()) : work()
+    const turn = result.then(left) as Promise<Stored | undefined>
+    this.#turns.set(sid, turn)
     const done = (): void => {
-      if (this.#updates.get(sid) === updating) this.#updates.delete(sid)
+      if (this.#turns.get(sid) === turn) this.#turns.delete(sid)
     }
-    updating.then(done, done)
-    return updating
+    turn.then(done, done)
+    return result
+  }
+
+  /** Runs commands; where there are no scripts, nothing of this process comes between those of one change. */
+  #change<T>(sid: string, work: (commands: Commands) => Maybe<T>): Promise<T> {
+    return this.#scripts
+      ? this.#run(work)
+      : this.#inTurn(
+          sid,
+          () => this.#run(work),
+          () => undefined,
+        )
+  }
+
+  /** Runs commands, without scripts where Redis, or a proxy before it, refuses them. */
+  async #run<T>(work: (commands: Commands) => Maybe<T>): Promise<T> {
+    if (this.#scripts) {
+      try {
+        return await this.#connection.run(work)
+      } catch (error) {
+        if (!REFUSED.test(String(error))) throw error
+        this.#scripts = false
+        warn('Redis refuses EVAL: sessions that several processes change at the same moment are not merged')
+      }
+    }
+    return this.#connection.run((commands) => work({ ...commands, eval: undefined }))
   }
 
   async #replace(sid: string, from: Stored, make: Make): Updating {
@@ -220,12 +257,14 @@ export class RedisStore extends DriverStore {
       const text = this.#textOf(session)
       const expires = expiryOf(session.cookie)
       const seconds = this.#seconds(expires)
-      const held = await this.#connection.run((commands) => replace(commands, key, digest, text, seconds))
+      const held = await this.#run((commands) => replace(commands, key, digest, text, seconds))
       if (held === true) {
         if (seconds > 0) this.#keep(sid, expires)
         else this.#kept.delete(sid)
         return this.#open(sid, text)
       }
+      // It is ours: the client has sent it twice, as the connection broke before the answer came.
+      if (held?.text === text) return this.#open(sid, text)
       const other = held && (await this.#open(sid, held.text))
       if (!other) {
         this.#kept.delete(sid)
@@ -249,7 +288,7 @@ export class RedisStore extends DriverStore {
     }
     const key = this.prefix + sid
     const seconds = this.#seconds(expires)
-    const extending = this.#connection.run((commands) => extend(commands, key, seconds, loaded))
+    const extending = this.#change(sid, (commands) => extend(commands, key, seconds, loaded))
     const mine = this.#keep(sid, expires)
     const forget = (): void => {
       if (this.#kept.get(sid) === mine) this.#kept.delete(sid)
@@ -264,13 +303,13 @@ export class RedisStore extends DriverStore {
   }
 
   async #remove(sid: string): Promise<void> {
-    await this.#connection.run((commands) => commands.del(this.prefix + sid))
+    await this.#change(sid, (commands) => commands.del(this.prefix + sid))
     this.#kept.delete(sid)
   }
 
   async #take(sid: string): Promise<Stored | undefined> {
     const key = this.prefix + sid
-    const text = await this.#connection.run((commands) => take(commands, key))
+    const text = await this.#change(sid, (commands) => take(commands, key))
     this.#kept.delete(sid)
     return text ? this.#open(sid, String(text)) : undefined
   }
@@ -299,7 +338,13 @@ export class RedisStore extends DriverStore {
   }
 
   #textOf(session: Outgoing): string {
-    return this.serializer === JSON ? session.json : this.serializer.stringify(session.session)
+    if (this.serializer === JSON) return session.json
+    const text: unknown = this.serializer.stringify(session.session)
+    if (typeof text === 'string') return text
+    throw new SessionError(
+      'ERR_SESSION_STORE',
+      'serializer.stringify() of RedisStore must answer with a string, at once',
+    )
   }
 
   /** The digest of the text that `stored` was made from; no digest at all where that is not known. */
@@ -420,6 +465,11 @@ async function extend(
   seconds: number,
   loaded: CookieData | undefined,
 ): Promise<Touched> {
+  if (loaded && !commands.eval) {
+    const held = await commands.get(key)
+    if (!held) return 'gone'
+    if (hasOtherLifetime(splitRecord(String(held))?.cookie, loaded)) return 'changed'
+  }
   if (loaded && commands.eval) {
     const lifetime = JSON.stringify(loaded.originalMaxAge ?? null)
     const reply = Number(await commands.eval(EXTEND, key, [lifetime, String(seconds)]))
@@ -451,7 +501,8 @@ class Connection {
   }
 
   run<T>(work: (commands: Commands) => Maybe<T>): Promise<T> {
-    if (this.#link.ready()) {
+    // Not past those that wait: what was asked first is done first.
+    if (!this.#recovery && this.#link.ready()) {
       this.#patience = LOST_MS
       return this.#send(work)
     }

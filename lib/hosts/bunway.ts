@@ -88,8 +88,14 @@ const LAST_LOOK = /\bdispatch(?:FromMatch|MatchingRoutes)\b/
  */
 function isLastLook(asked: (...args: never[]) => unknown): boolean {
   const at: { stack?: string } = {}
+  // The app may have its own way to write a stack.
+  const errors = Error as { prepareStackTrace?: unknown }
+  const { prepareStackTrace } = errors
+  errors.prepareStackTrace = undefined
   Error.captureStackTrace?.(at, asked)
-  return LAST_LOOK.test(at.stack?.split('\n')[1] ?? '')
+  const [, caller = ''] = at.stack?.split('\n') ?? []
+  errors.prepareStackTrace = prepareStackTrace
+  return LAST_LOOK.test(caller)
 }
 
 /** Lets the `Response` be built only when the session is in the store, and when callbacks that may answer are over. */
@@ -100,6 +106,8 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     toResponse: res.toResponse.bind(res),
     toStreamingResponse: res.toStreamingResponse.bind(res),
   }
+  // Mounted on a route: errors that come after its handlers find nobody who answers them.
+  const alone = req.route != null
   let left = false
   /** The router was told that an answer is coming. */
   let promised = false
@@ -119,8 +127,8 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     return build[isStreaming() ? 'toStreamingResponse' : way]()
   }
   const fail = (error: unknown): Response => {
-    if (req.route != null) throw error
-    // Where a middleware has answered, bunWay asks no error handler.
+    if (req.route != null && !alone) throw error
+    // Where a middleware has answered, bunWay asks no error handler either.
     reportLate(service, error)
     return Response.json({ error: 'Internal Server Error' }, { status: 500 })
   }

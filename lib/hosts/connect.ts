@@ -39,7 +39,7 @@ class ConnectRequest implements HostRequest {
   }
 
   get cookieHeader(): string | undefined {
-    return this.#req.headers.cookie
+    return this.#req.headers?.cookie
   }
 
   get path(): string {
@@ -59,7 +59,7 @@ class ConnectRequest implements HostRequest {
   }
 
   get forwardedProto(): string | undefined {
-    return this.#req.headers['x-forwarded-proto'] as string | undefined
+    return this.#req.headers?.['x-forwarded-proto'] as string | undefined
   }
 }
 

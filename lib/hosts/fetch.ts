@@ -3,7 +3,7 @@
 import { debug } from '../diagnostics.ts'
 import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
 import { settle } from '../maybe.ts'
-import type { FlashMessages, Session, SessionData } from '../session.ts'
+import { type FlashMessages, LIFE, type Session, type SessionData } from '../session.ts'
 
 /** What the middleware puts on a `Request`. */
 export interface SessionRequestSugar {
@@ -76,14 +76,19 @@ type Data = Record<string, unknown>
 
 /** Serves one request of a fetch-style host. */
 export async function serveFetch(service: Service, req: Request, next: FetchNext): Promise<Response> {
-  const life = Lifecycle.begin(service, req as unknown as Carrier, new FetchHost(req))
+  const carrier = req as unknown as Carrier
+  if (carrier[LIFE]?.over) {
+    delete carrier[LIFE]
+    delete carrier.session
+  }
+  const life = Lifecycle.begin(service, carrier, new FetchHost(req))
   if (!life) return next(req)
   await life.load()
 
   const sugar: Omit<SessionRequestSugar, 'session' | 'sessionID'> = {
     flash: ((...args: [string, unknown]) => life.asked.flash(...args)) as SessionRequestSugar['flash'],
     regenerateSession: () => promise(() => life.asked.regenerate({ keep: true })),
-    destroySession: () => promise(() => (req as unknown as Carrier).session && life.asked.destroy()),
+    destroySession: () => promise(() => carrier.session && life.asked.destroy()),
   }
   Object.assign(req, sugar)
 

@@ -3,13 +3,14 @@
 import type { RequestHandler } from 'express'
 import { describe, expect, it } from 'vitest'
 import { watchCommands } from '../../bench/redis.mjs'
+import { session as routerSession } from '../../lib/bun-router.ts'
 import { type SessionOptions, Store, session } from '../../lib/index.ts'
 import { redisMissing } from '../support/redis.ts'
 import { originalSession } from '../support/required.ts'
 import { type AnyStore, find } from './fixture/kinds.ts'
 import { callbackStore, PromiseStore } from './fixture/stores.ts'
 import { open, openOn, type Site, secret, tab } from './support.ts'
-import { Stores } from './table.ts'
+import { lookUp, Stores } from './table.ts'
 
 const opened = new Stores()
 
@@ -84,6 +85,66 @@ describe('a store of somebody else', () => {
     await overlap(site, browser, '/logout')
     expect(take(calls)).toEqual(['get', 'get', 'destroy'])
     await site.stop()
+  })
+
+  it('is asked to touch again when another process has given the session another lifetime', async () => {
+    const store = foreign.callbacks()
+    const site = await open(store, { rolling: true, cookie: { maxAge: 90_000 } })
+    const { browser, id } = await site.visitor()
+    const record = (await lookUp(store, id)) as { cookie: { originalMaxAge: number } }
+    record.cookie.originalMaxAge = 60_000
+    await new Promise((resolve) => store.set(id, record as never, resolve))
+    const calls = note(store)
+    for (let visit = 0; visit < 3; visit++) await browser.get('/read')
+    expect(take(calls)).toEqual(['get', 'touch', 'get', 'touch', 'get', 'touch'])
+    await site.stop()
+  })
+
+  it('that answers with JSON text is read again, and keeps what another process has written', async () => {
+    const store = foreign.promises()
+    const get = store.get.bind(store)
+    let meanwhile: (() => Promise<void>) | undefined
+    Object.defineProperty(store, 'get', {
+      value: async (sid: string) => {
+        const before = meanwhile
+        meanwhile = undefined
+        await before?.()
+        const found = await get(sid)
+        return found && JSON.stringify(found)
+      },
+    })
+    const site = await open(store, { concurrency: 'merge' })
+    const { browser, id } = await site.visitor()
+    meanwhile = async () => {
+      await tab(browser, site.url).get('/set/beside')
+      await store.set(id, { ...(await get(id)), theirs: 1 })
+    }
+    await browser.get('/set/mine')
+    expect(await get(id)).toMatchObject({ user: 'ann', beside: 'beside', theirs: 1, mine: 'mine' })
+    await site.stop()
+  })
+
+  it('is given its times in the unit of each entry that uses it', async () => {
+    const store = foreign.promises()
+    const times: unknown[] = []
+    const { set } = store
+    store.set = (sid, data, ttl) => {
+      times.push(Math.round(Number(ttl) / 10))
+      return Reflect.apply(set, store, [sid, data, ttl])
+    }
+    const options = {
+      secret,
+      store: store as never,
+      saveUninitialized: true,
+      resave: false,
+      cookie: { maxAge: 60_000 },
+    }
+    for (const make of [session, routerSession]) {
+      const site = await openOn(make(options) as RequestHandler)
+      await site.visitor()
+      await site.stop()
+    }
+    expect(times).toEqual([6_000, 6])
   })
 
   it("is read again before each write with concurrency: 'merge'", async () => {

@@ -7,7 +7,7 @@ import type { Browser, Reply } from '../support/jar.ts'
 import { dataOf } from './fixture/app.ts'
 import { kinds, type StoreCase } from './fixture/kinds.ts'
 import { open, type Site, tab } from './support.ts'
-import { type Opened, Stores } from './table.ts'
+import { lookUp, type Opened, Stores } from './table.ts'
 
 const opened = new Stores()
 
@@ -183,6 +183,29 @@ describe.concurrent.each(kinds)('on $name', (kind) => {
     },
     { unset: 'destroy' },
   )
+
+  play(
+    'req.session = null ends the session, whatever a reload() that nobody waits for brings',
+    async ({ request, store, id }) => {
+      await request((req) => {
+        req.session.reload()
+        req.session = null
+      })
+      expect(await store.has(id)).toBe(false)
+    },
+    { unset: 'destroy' },
+  )
+
+  play('an attribute of the cookie that one request sets is there after another has been touched', async (scene) => {
+    await scene.request(async ({ session }) => {
+      await scene.request((other) => {
+        other.session.cookie.sameSite = 'strict'
+      })
+      return session.user
+    })
+    const found = (await lookUp(scene.store.store, scene.id)) as { cookie: { sameSite?: unknown } }
+    expect(found.cookie.sameSite).toBe('strict')
+  })
 
   play('save() of a session that another request has ended is no error, and no save', async (scene) => {
     const reply = await scene.request(async ({ session }, others) => {

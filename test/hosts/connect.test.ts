@@ -391,6 +391,30 @@ it('a failed load never costs the session: unset does not apply to what was not 
   expect(await store.length()).toBe(1)
 })
 
+it.each(['get', 'set'])('a promise-style store whose %s rejects without a reason has failed', async (method) => {
+  const records = new Map<string, string>()
+  let failing = false
+  const fail = (name: string): Promise<undefined> | undefined =>
+    failing && name === method ? Promise.reject() : undefined
+  const store = {
+    get: async (sid: string) => (await fail('get')) ?? JSON.parse(records.get(sid) ?? 'null'),
+    set: async (sid: string, data: object, _ttl?: number) =>
+      (await fail('set')) ?? void records.set(sid, JSON.stringify(data)),
+    destroy: async (_sid: string) => {},
+  }
+  const errors: unknown[] = []
+  const visit: Handler = (req, res) => {
+    req.session.n = Number(req.session.n ?? 0) + 1
+    res.end(String(req.session.n))
+  }
+  const browser = await start(visit, { store }, errors)
+  expect((await browser.get('/')).text).toBe('1')
+  failing = true
+  await browser.get('/')
+  await vi.waitUntil(() => errors.length > 0)
+  expect(errors).toMatchObject([{ message: 'store rejected without a reason' }])
+})
+
 it('the status is the one that end was called with', async () => {
   const store = new HeldStore()
   const browser = await start(

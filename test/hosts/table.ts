@@ -368,13 +368,25 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         await expect.poll(errors).toEqual(['destroy failed'])
       })
 
-      it('to destroy when nobody waits reaches the error handler', async () => {
+      it('to destroy is the app’s own business when the app catches it', async () => {
         await browser.get('/failingDestroy/set?user=ann')
         await errors()
-        const reply = await browser.get('/failingDestroy/logoutUnawaited')
-        expect(reply.status).toBe(traits.answersBeforeErrors ? 302 : 500)
-        await expect.poll(errors).toEqual(['destroy failed'])
+        expect(await browser.get('/failingDestroy/logoutCaught')).toMatchObject({ status: 200, json: 'caught' })
+        expect(await errors()).toEqual([])
       })
+
+      for (const [configuration, message] of [
+        ['failingDestroy', 'destroy failed'],
+        ['throwingDestroy', 'destroy threw'],
+      ] as const) {
+        it(`to destroy (${configuration}) when nobody waits reaches the error handler`, async () => {
+          await browser.get(`/${configuration}/set?user=ann`)
+          await errors()
+          const reply = await browser.get(`/${configuration}/logoutUnawaited`)
+          expect(reply.status).toBe(traits.answersBeforeErrors ? 302 : 500)
+          await expect.poll(errors).toEqual([message])
+        })
+      }
     })
 
     it('data that is not JSON is an error to the app, not a hang', async () => {

@@ -172,8 +172,9 @@ describe('options of FileStore', () => {
   })
 
   it('a relative path counts from where the process was when the store was made', async () => {
-    const { path } = new FileStore({ path: './sessions', reapInterval: Infinity })
-    expect(path).toBe(join(process.cwd(), 'sessions'))
+    // Not `sessions`: the example app has its own there.
+    const { path } = new FileStore({ path: './no-such-sessions', reapInterval: Infinity })
+    expect(path).toBe(join(process.cwd(), 'no-such-sessions'))
     expect(fs.existsSync(path)).toBe(false)
   })
 
@@ -587,6 +588,23 @@ describe('update of FileStore', () => {
     expect(await driver.update('one', '', make)).toBeUndefined()
     expect(make).toHaveBeenCalledOnce()
     expect(await files()).toEqual([])
+  })
+
+  it('does not publish what somebody else writes under the lock that it has lost', async () => {
+    await store.set('one', session({ a: 1 }))
+    const lock = `${fileOf(path, 'one')}.lock`
+    let tries = 0
+    const updated = await change(store, 'one', (data) => {
+      if (++tries === 1) {
+        // Taken away by one who took it for a dead writer's, as it had been a moment before; a third has it by now.
+        fs.unlinkSync(lock)
+        fs.writeFileSync(lock, '{"half')
+        setTimeout(() => fs.unlinkSync(lock), 50)
+      }
+      return { ...data, b: 1 }
+    })
+    expect([updated, tries]).toMatchObject([{ a: 1, b: 1 }, 2])
+    expect(await store.get('one')).toMatchObject({ a: 1, b: 1 })
   })
 
   it('does not trust a lock that it has held for too long', async () => {

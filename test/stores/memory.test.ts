@@ -48,6 +48,16 @@ describe('MemoryStore', () => {
     }
   })
 
+  it('counts and lists without making a session used', async () => {
+    const store = new MemoryStore({ max: 2 })
+    for (const n of [1, 2]) await store.set(`s${n}`, session(n))
+    await store.get('s1')
+    await store.length()
+    await store.all()
+    await store.set('s3', session(3))
+    expect(Object.keys(store.sessions).sort()).toEqual(['s1', 's3'])
+  })
+
   it('refuses options that make no sense, by name', () => {
     expect(() => new MemoryStore({ max: 0 })).toThrow(/max option/)
     expect(() => new MemoryStore({ reapInterval: -1 })).toThrow(/reapInterval option/)
@@ -73,6 +83,15 @@ describe('MemoryStore', () => {
       vi.advanceTimersByTime(60_000)
       expect(store.size).toBe(1)
       expect(vi.getTimerCount()).toBe(0)
+    })
+
+    it('copes with a machine that has slept, however many sessions it keeps', () => {
+      const store = new MemoryStore({ reapInterval: 1 })
+      const now = Date.now()
+      for (let n = 0; n < 150_000; n++) store.set(`s${n}`, session(n, 400_000 + n), () => {})
+      vi.setSystemTime(now + 350_000)
+      vi.advanceTimersByTime(1)
+      expect(store.size).toBe(150_000)
     })
 
     it('does not free what was touched in time', async () => {

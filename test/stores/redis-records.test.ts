@@ -239,6 +239,54 @@ describe.skipIf(redisMissing)('the commands of RedisStore', () => {
     expect(await new RedisStore({ client }).get('shared')).toMatchObject({ n: 2 * times })
   })
 
+  it('are plain ones where EVAL is refused, and then take their turns in this process', async () => {
+    await client.sendCommand(['ACL', 'SETUSER', 'plain', 'on', '>secret', '~*', '+@all', '-eval'])
+    const url = server.url.replace('redis://', 'redis://plain:secret@')
+    const limited = await createClient({ url }).connect()
+    const warned = vi.spyOn(process, 'emitWarning').mockReturnValue()
+    const store = new RedisStore({ client: limited })
+    const driver = driverOf(store)
+    await store.set('one', plain({ n: 0 }))
+    const from = (await driver.read('one')) as Stored
+    await Promise.all(Array.from({ length: 20 }, () => driver.update('one', from, increment)))
+    expect(await store.get('one')).toMatchObject({ n: 20 })
+    expect(await driver.touch('one', outgoing({}, 5_000), Date.now() + 5_000, { originalMaxAge: 9 })).toBe('changed')
+    const [taken, late] = await Promise.all([driver.take('one'), driver.update('one', from, increment)])
+    expect([parsed(taken).n, late]).toEqual([20, undefined])
+    expect(await client.exists('sess:one')).toBe(0)
+    expect(warned).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('Redis refuses EVAL'), 'SessionWarning')
+    warned.mockRestore()
+    limited.destroy()
+  })
+
+  it('keep their order while the client connects', async () => {
+    const late = createClient({ url: server.url })
+    const store = new RedisStore({ client: late })
+    const setting = store.set('one', plain({}))
+    while (!late.isReady) await new Promise((resolve) => setImmediate(resolve))
+    await Promise.all([setting, store.destroy('one')])
+    expect(await client.exists('sess:one')).toBe(0)
+    late.destroy()
+  })
+
+  it('change a session once, also when the client sends them again because it missed the answer', async () => {
+    const { eval: run } = client
+    const twice = async (...args: Parameters<typeof run>): Promise<unknown> => {
+      await run.apply(client, args)
+      return run.apply(client, args)
+    }
+    const driver = driverOf(new RedisStore({ client: { ...minimal(client), eval: twice } as RedisStoreClient }))
+    await driver.write('one', outgoing({ n: 0 }), undefined)
+    const from = (await driver.read('one')) as Stored
+    expect(parsed(await driver.update('one', from, increment)).n).toBe(1)
+  })
+
+  it('need a serializer that answers with a string', async () => {
+    const serializer = { parse: JSON.parse, stringify: async () => '{}' }
+    const store = new RedisStore({ client, serializer: serializer as never })
+    await expect(store.set('one', plain({}))).rejects.toThrow('serializer.stringify() of RedisStore')
+  })
+
   it('an update gives up, and says so, when it never finds what it saw', async () => {
     let n = 0
     const restless = {

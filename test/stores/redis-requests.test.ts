@@ -99,6 +99,21 @@ describe.skipIf(redisMissing)('requests', () => {
   })
 })
 
+it.skipIf(redisMissing).each(['null', '5', '"text"', '{"cookie":'])(
+  'a record that is %s is missing, and said to be corrupt',
+  async (record) => {
+    const store = new RedisStore({ client })
+    const corrupt = vi.fn()
+    store.on('corrupt', corrupt)
+    const { url } = await site(session({ ...options, store }))
+    const browser = new Browser(url)
+    const id = (await browser.get('/login')).json
+    await client.set(`sess:${id}`, record)
+    expect(await browser.get('/')).toMatchObject({ status: 200, json: { user: null } })
+    expect(corrupt).toHaveBeenCalledExactlyOnceWith(id, expect.any(SyntaxError))
+  },
+)
+
 describe.skipIf(redisMissing)('a running app', () => {
   const cookie = { maxAge: 600_000 }
   const theirs = () =>
