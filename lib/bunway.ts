@@ -65,7 +65,9 @@ export const MemoryStore = class MemoryStore extends BaseMemoryStore {
   protected override readonly nothing = null as never
 
   override all(done?: AllCallback): never {
-    const listed = BaseMemoryStore.prototype.all.call(this).then(Object.values)
+    const listed = BaseMemoryStore.prototype.all
+      .call(this)
+      .then((all) => Object.entries(all).map(([id, entry]) => ({ ...entry, id })))
     return settle(undefined, () => listed, done as Done) as never
   }
 } as unknown as new (
