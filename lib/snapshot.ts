@@ -52,6 +52,25 @@ export function splitRecord(json: string): RecordParts | undefined {
   return undefined
 }
 
+/** The cookie of a record; undefined where there is none. */
+export function cookieIn(json: string): CookieData | undefined {
+  const parts = splitRecord(json)
+  if (parts) return parts.cookie
+  try {
+    return (JSON.parse(json) as Partial<StoredObject> | null)?.cookie
+  } catch {
+    return undefined
+  }
+}
+
+/** A record with another cookie. */
+export function withCookie(json: string, cookie: Cookie | CookieData): string {
+  const parts = splitRecord(json)
+  if (parts) return joinRecord(JSON.stringify(cookie), parts.data)
+  const { cookie: _, ...data } = JSON.parse(json)
+  return JSON.stringify({ cookie, ...data })
+}
+
 function parseObject(json: string): StoredObject {
   const record: unknown = JSON.parse(json)
   if (typeof record === 'object' && record !== null) return record as StoredObject

@@ -7,6 +7,9 @@ import type { ErrorCallback, SessionData } from '../lib/session.ts'
 import { Outgoing, type Stored } from '../lib/snapshot.ts'
 import { type AllCallback, type GetCallback, type LengthCallback, Store } from '../lib/store.ts'
 
+/** The longest delay that a timer takes, in milliseconds. */
+export const LONGEST_DELAY: number = 2 ** 31 - 1
+
 /** A session as `get` answers it: plain data, its cookie as it was stored. */
 export type PlainSession = SessionData & Record<string, unknown>
 

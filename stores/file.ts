@@ -15,9 +15,16 @@ import { debug, warn } from '../lib/diagnostics.ts'
 import { optionError } from '../lib/errors.ts'
 import { chain, isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
-import { joinRecord, type Outgoing, type Stored, splitRecord } from '../lib/snapshot.ts'
+import { cookieIn, type Outgoing, type Stored, splitRecord, withCookie } from '../lib/snapshot.ts'
 import { codeOf, type Disk, Pace, patiently, readText, type Steps, unlessMissing, wait } from './disk.ts'
-import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
+import {
+  type AllCallback,
+  DriverStore,
+  type ErrorCallback,
+  type LengthCallback,
+  LONGEST_DELAY,
+  type PlainSession,
+} from './driver.ts'
 import { acquire, flushFolder, publish, release, SIGNATURE, SUFFIX } from './lock.ts'
 
 export interface FileStoreOptions {
@@ -57,8 +64,6 @@ const DAY = 86_400_000
 const ENCODINGS = ['utf8', 'utf-8', 'utf16le', 'utf-16le', 'ucs2', 'ucs-2']
 /** Under this many milliseconds, `ttl` was probably meant in seconds. */
 const SHORT_TTL = 100_000
-/** The longest delay of a timer. */
-const LONGEST = 2 ** 31 - 1
 /** The last date, in seconds, that every file system can hold; the date inside the record has no such limit. */
 const LAST_TIME = 2 ** 32 - 1
 /** By how many milliseconds a file system may round a time down. */
@@ -133,7 +138,7 @@ export class FileStore extends DriverStore {
     this.#sync = sync
     this.#ownName = new RegExp(`^[0-9a-f]{62}${fileExtension.replaceAll('.', '\\.')}(${SUFFIX.replace('.', '\\.')})?$`)
     if (reapInterval !== Infinity) {
-      const interval = Math.min(reapInterval, LONGEST)
+      const interval = Math.min(reapInterval, LONGEST_DELAY)
       // Soon for the first time, as some processes never get old; not in all processes at once.
       FileStore.#schedule(new WeakRef(this), interval * 0.2 * Math.random(), interval)
     }
@@ -228,10 +233,10 @@ export class FileStore extends DriverStore {
       const rewritten = this.#replace(sid, { create: false }, function* (disk) {
         const current = live(yield* load(disk, file, sid))
         if (!current) return undefined
-        const isChanged = hasOtherLifetime(splitRecord(current.json)?.cookie, loaded)
+        const isChanged = hasOtherLifetime(cookieIn(current.json), loaded)
         outcome = isChanged ? 'changed' : 'extended'
         if (isChanged) return undefined
-        return { json: withCookie(current.json, cookie), expires }
+        return { json: cookie ? withCookie(current.json, cookie) : current.json, expires }
       })
       return chain(rewritten, () => outcome)
     })
@@ -567,18 +572,9 @@ function undated(cookie: CookieData | Cookie): string {
   return JSON.stringify({ ...data, expires: Boolean(data.expires) })
 }
 
-/** A record with another cookie. */
-function withCookie(json: string, cookie: Cookie | undefined): string {
-  if (!cookie) return json
-  const parts = splitRecord(json)
-  if (parts) return joinRecord(JSON.stringify(cookie), parts.data)
-  const { cookie: _, ...data } = JSON.parse(json)
-  return JSON.stringify({ cookie, ...data })
-}
-
 /** A record whose cookie, if it has a date, has this one. */
 function withDate(json: string, ms: number): string {
-  const cookie = (splitRecord(json) ?? JSON.parse(json))?.cookie
+  const cookie = cookieIn(json)
   if (!cookie?.expires) return json
   return withCookie(json, { ...cookie, expires: new Date(ms) })
 }

@@ -5,8 +5,15 @@ import { optionError } from '../lib/errors.ts'
 import { settle } from '../lib/maybe.ts'
 import { isCookieChanged } from '../lib/merge.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
-import { joinRecord, type Outgoing, type StoredObject, splitRecord } from '../lib/snapshot.ts'
-import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
+import { cookieIn, type Outgoing, withCookie } from '../lib/snapshot.ts'
+import {
+  type AllCallback,
+  DriverStore,
+  type ErrorCallback,
+  type LengthCallback,
+  LONGEST_DELAY,
+  type PlainSession,
+} from './driver.ts'
 
 export interface MemoryStoreOptions {
   /** Most sessions kept; the least recently used goes first. Default: no limit. */
@@ -20,8 +27,6 @@ interface Entry {
   readonly expires: number | undefined
 }
 
-/** The longest time that a timer takes, in ms. */
-const MAX_DELAY = 2 ** 31 - 1
 /** Entries freed in one go, so that a large harvest does not hold up requests. */
 const BATCH = 5_000
 
@@ -124,7 +129,7 @@ export class MemoryStore extends DriverStore {
       return undefined
     }
     if (entry?.json === json) return entry
-    this.#put(sid, json, expiryOf(cookieOf(json)))
+    this.#put(sid, json, expiryOf(cookieIn(json)))
     return this.#entries.get(sid)
   }
 
@@ -160,14 +165,10 @@ export class MemoryStore extends DriverStore {
     if (json === undefined) return 'gone'
     // Without a cookie there is no date to extend it to.
     if (!session.cookie) return 'extended'
-    const parts = splitRecord(json)
     // Of a cookie that another request has changed, nothing may be overwritten.
-    if (parts && loaded && isCookieChanged(loaded, parts.cookie)) return 'changed'
-    const cookie = JSON.stringify(session.cookie)
-    const touched = parts
-      ? joinRecord(cookie, parts.data)
-      : JSON.stringify({ ...JSON.parse(json), cookie: session.cookie })
-    this.#put(sid, touched, expires)
+    const stored = cookieIn(json)
+    if (stored && loaded && isCookieChanged(loaded, stored)) return 'changed'
+    this.#put(sid, withCookie(json, session.cookie), expires)
     return 'extended'
   }
 
@@ -211,7 +212,7 @@ export class MemoryStore extends DriverStore {
   }
 
   #schedule(): void {
-    this.#timer ??= setTimeout(() => this.#reap(), Math.min(this.#interval, MAX_DELAY)).unref()
+    this.#timer ??= setTimeout(() => this.#reap(), Math.min(this.#interval, LONGEST_DELAY)).unref()
   }
 
   /** The last slot up to `due` before which there is nothing to free. */
@@ -239,15 +240,5 @@ export class MemoryStore extends DriverStore {
     this.#timer = undefined
     if (this.#reapedSlot < due) this.#timer = setTimeout(() => this.#reap(), 1).unref()
     else if (this.#slots.size > 0) this.#schedule()
-  }
-}
-
-function cookieOf(json: string): { expires?: unknown } | undefined {
-  const parts = splitRecord(json)
-  if (parts) return parts.cookie
-  try {
-    return (JSON.parse(json) as Partial<StoredObject> | null)?.cookie
-  } catch {
-    return undefined
   }
 }
