@@ -94,11 +94,15 @@ const FROZEN_HEAD = {
   _implicitHeader: { value: (): void => {} },
 } satisfies Record<string, PropertyDescriptor>
 
+// Not `writableEnded` and `finished`: by them a server that closes tells idle connections, and an adapter for serverless
+// platforms that a response is complete.
 const FROZEN_STREAM = {
-  writableEnded: { get: (): boolean => true },
   write: {
-    value: (): boolean => {
+    value: (...args: unknown[]): boolean => {
       debug('write after end is ignored')
+      const callback = args.find((arg) => typeof arg === 'function')
+      const error = Object.assign(new Error('write after end'), { code: 'ERR_STREAM_WRITE_AFTER_END' })
+      if (callback) process.nextTick(callback as (error: Error) => void, error)
       return false
     },
   },
@@ -107,8 +111,6 @@ const FROZEN_STREAM = {
 const FROZEN_WHOLE = {
   ...FROZEN_HEAD,
   ...FROZEN_STREAM,
-  // Not while a body streams: a compression below us still writes, and Node refuses it on a finished response.
-  finished: { get: (): boolean => true },
   flushHeaders: { value: (): void => {} },
 } satisfies Record<string, PropertyDescriptor>
 
@@ -228,7 +230,9 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
       if (callback && !res.writableFinished) res.once('finish', callback)
       return this
     }
-    const { statusCode, statusMessage } = res
+    const { statusCode } = res
+    // HTTP/2 has none, and warns of a look at it.
+    const statusMessage = isHttp2(res) ? undefined : res.statusMessage
     let held = false
     const finish = (): void => {
       leave()
@@ -257,7 +261,7 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
         return
       }
       finish()
-      setImmediate(next, error)
+      whenOut(res, () => next(error))
     }
 
     ended = true
@@ -278,6 +282,22 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
     committing.then(finish, fail).catch((error) => setImmediate(next, error))
     return this
   } as typeof res.end
+}
+
+function isHttp2(res: ServerResponse): boolean {
+  return 'stream' in res
+}
+
+/** Calls when the response is out: an error handler that finds its head sent may cut off what is left of its body. */
+function whenOut(res: ServerResponse, call: () => void): void {
+  if (typeof res.once !== 'function' || res.writableFinished || res.destroyed) return void setImmediate(call)
+  let called = false
+  const once = (): void => {
+    if (!called) setImmediate(call)
+    called = true
+  }
+  res.once('finish', once)
+  res.once('close', once)
 }
 
 /**

@@ -1,6 +1,7 @@
 // What only a connect-style host has: a response object that the app writes to.
 
-import { type IncomingMessage, type RequestListener, request, type ServerResponse } from 'node:http'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type RequestListener, request, type ServerResponse } from 'node:http'
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
 import { type AddressInfo, connect } from 'node:net'
 import { afterEach, describe, expect, it, vi } from 'vitest'
@@ -59,14 +60,14 @@ async function start(handler: Handler, given?: SessionOptions, errors?: unknown[
 }
 
 describe('while the store has not acknowledged', () => {
-  it('the response looks sent: the head is frozen, later calls behave as after end in plain Node', async () => {
+  it('the response looks sent: the head is frozen, later calls change nothing', async () => {
     const store = new HeldStore()
     const seen: unknown[] = []
     const browser = await start(
       (req, res) => {
         req.session.user = 'ann'
         res.setHeader('x-before', '1')
-        seen.push(res.end('body') === res, res.headersSent, res.writableEnded, res.finished, res.getHeader('x-before'))
+        seen.push(res.end('body') === res, res.headersSent, res.getHeader('x-before'))
         for (const call of [
           () => res.setHeader('x-late', '1'),
           () => res.appendHeader('x-late', '1'),
@@ -88,7 +89,7 @@ describe('while the store has not acknowledged', () => {
       { store },
     )
     const reply = await browser.get('/')
-    expect(seen).toEqual([true, true, true, true, '1', ...Array(4).fill('ERR_HTTP_HEADERS_SENT')])
+    expect(seen).toEqual([true, true, '1', ...Array(4).fill('ERR_HTTP_HEADERS_SENT')])
     expect([reply.status, reply.text, reply.setCookies.length]).toEqual([200, 'body', 1])
     expect(reply.headers.get('x-before')).toBe('1')
     expect(reply.headers.get('x-late')).toBeNull()
@@ -139,6 +140,65 @@ describe('while the store has not acknowledged', () => {
     )
     await browser.get('/')
     await vi.waitUntil(() => finished.mock.calls.length === 1)
+  })
+
+  it('so are those of a later end and a later write', async () => {
+    const store = new HeldStore()
+    const called: unknown[] = []
+    const browser = await start(
+      (req, res) => {
+        req.session.user = 'ann'
+        res.end('body')
+        res.end(() => called.push('end'))
+        res.write('more', (error) => called.push((error as NodeJS.ErrnoException).code))
+        void store.release()
+      },
+      { store },
+    )
+    expect((await browser.get('/')).text).toBe('body')
+    await vi.waitUntil(() => called.length === 2)
+    expect(called.sort()).toEqual(['ERR_STREAM_WRITE_AFTER_END', 'end'])
+  })
+
+  it('the response is not over: a server that closes lets it leave', async () => {
+    const store = new HeldStore()
+    const states: boolean[] = []
+    const handle = listener(
+      (req, res) => {
+        req.session.user = 'ann'
+        res.end('body')
+        states.push(res.finished, res.writableEnded)
+        server.close()
+        void store.release()
+      },
+      { store },
+    )
+    const server = createServer(handle).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    expect((await new Browser(url).get('/')).text).toBe('body')
+    expect(states).toEqual([false, false])
+    server.closeAllConnections()
+  })
+
+  it('a large body is out as a whole before a failed save is told', async () => {
+    class FullStore extends MemoryStore {
+      override set(...args: unknown[]): never {
+        setImmediate(args[2] as (error: Error) => void, new Error('disk full'))
+        return undefined as never
+      }
+    }
+    const sessions = session({ ...options, store: new FullStore() })
+    const { url, stop } = await serve((req, res) =>
+      sessions(req, res, (error) => {
+        // What Express does with an error after the head has left.
+        if (error) return void req.socket.destroy()
+        Object.assign((req as Request).session, { user: 'ann' })
+        res.end('x'.repeat(20_000_000))
+      }),
+    )
+    expect((await new Browser(url).get('/')).text.length).toBe(20_000_000)
+    await stop()
   })
 })
 
