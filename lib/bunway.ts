@@ -31,7 +31,8 @@ export interface SessionStore {
  * milliseconds, and records without a cookie are read.
  */
 export function session(options: SessionOptions = {}): SessionMiddleware {
-  const { store = new MemoryStore() as SessionOptions['store'], resave = true, concurrency } = options
+  const { resave = true, concurrency } = options
+  const store = options.store || (new MemoryStore() as SessionOptions['store'])
   const rewrites = resave && typeof (store as PromiseStore).touch !== 'function'
   const cookie = cookieWithDefaults({ maxAge: lifetimeIn(store, DAY), sameSite: 'lax' }, options.cookie)
   const defaults = { saveUninitialized: true, clearCookie: true }

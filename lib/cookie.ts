@@ -213,7 +213,8 @@ export function readCookies(header: string | undefined, name: string): string[] 
   for (const pair of header.split(';')) {
     if (!pair.trimStart().startsWith(name)) continue
     const value = parse(pair)[name]
-    if (value !== undefined) values.push(value)
+    // Quotes around a value are not part of it (RFC 6265 §4.1.1); `cookie` 1.x leaves them there.
+    if (value !== undefined) values.push(/^".*"$/s.test(value) ? value.slice(1, -1) : value)
   }
   return values
 }

@@ -166,6 +166,18 @@ function detach(bag: Bag): void {
   if (state) state.detached = true
 }
 
+/** The session with its messages as plain data, for a store that copies what it is given some other way than as JSON. */
+export function withPlainFlash(session: object): object {
+  const bag = Object.hasOwn(session, 'flash') ? (session as { flash: unknown }).flash : undefined
+  if (!isBag(bag)) return session
+  const { flash: _, ...all } = Object.getOwnPropertyDescriptors(session) as Record<string, PropertyDescriptor>
+  const copy = Object.create(Object.getPrototypeOf(session), all)
+  const messages = (bag as unknown as { toJSON(): FlashMessages | undefined }).toJSON()
+  if (messages)
+    Object.defineProperty(copy, 'flash', { value: messages, configurable: true, enumerable: true, writable: true })
+  return copy
+}
+
 const shapes = new WeakMap<object, FlashShape>()
 
 /** Gives this session's `flash` the answers that its host documents. */

@@ -15,7 +15,7 @@ import {
 import { debug, debugging, deprecate, warn } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { type FlashShape, shapeFlash } from './flash.ts'
-import { chain, isPromise, type Maybe, Outcome } from './maybe.ts'
+import { chain, isPromise, type Maybe, type Outcome } from './maybe.ts'
 import type { Settings } from './options.ts'
 import type { Loaded, StorePort } from './port.ts'
 import type { Concurrency, SessionRecord } from './record.ts'
@@ -131,7 +131,7 @@ export class Lifecycle implements RequestLife {
   /** Session methods at work. */
   readonly #pending = new Set<Promise<void>>()
   /** Those that have failed before the session was committed. */
-  readonly #failures: { readonly error: unknown; readonly work: Outcome<unknown> }[] = []
+  readonly #failures: { readonly error: unknown; readonly work: Outcome<void> }[] = []
   readonly #callbacks = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   /** The session that stands behind `req.session`, also after the app has put something else there. */
@@ -256,7 +256,7 @@ export class Lifecycle implements RequestLife {
     try {
       return new Snapshot(stored, ticket, false, fallback)
     } catch (error) {
-      if (typeof stored !== 'string' || !(error instanceof SyntaxError)) throw error
+      if (typeof stored !== 'string') throw error
       this.#corrupt(id, error)
       return undefined
     }
@@ -294,7 +294,7 @@ export class Lifecycle implements RequestLife {
     let session: Session | undefined
     if (this.#snapshot) {
       try {
-        session = openSession(req, port, this.#snapshot, this.#cookie)
+        session = openSession(req, port, this.#snapshot, this.#cookie, this.#originalId)
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error
         this.#corrupt(String(req.sessionID), error)
@@ -304,7 +304,8 @@ export class Lifecycle implements RequestLife {
         this.#originalId = req.sessionID
       }
     }
-    session ??= newSession(req, port, this.#newCookie())
+    // Whatever the app has put into req.sessionID meanwhile: an id is not adopted.
+    session ??= newSession(req, port, this.#newCookie(), this.#originalId)
     return this.dress(session)
   }
 
@@ -360,24 +361,37 @@ export class Lifecycle implements RequestLife {
     return cookie
   }
 
-  track<T>(work: Maybe<T>): Maybe<T> {
-    if (!isPromise(work)) return work
+  track(work: Outcome<void>): Outcome<void> {
+    const over = this.#begin()
+    work.settled(over, (error) => {
+      if (!isMissing(error)) {
+        if (!this.#committed) this.#failures.push({ error, work })
+        else if (!work.heard) reportLate(this.#service, error)
+      }
+      over()
+    })
+    return work
+  }
+
+  called(callback: ErrorCallback): ErrorCallback {
+    const over = this.#begin()
+    return (error) => {
+      over()
+      return callback(error)
+    }
+  }
+
+  /** Something that the response waits for has begun; to be called when it is over. */
+  #begin(): () => void {
+    let over = (): void => {}
     const going = new Promise<void>((resolve) => {
-      const over = (): void => {
+      over = () => {
         this.#pending.delete(going)
         resolve()
       }
-      if (!(work instanceof Outcome)) return void work.then(over, over)
-      work.settled(over, (error) => {
-        if (!isMissing(error)) {
-          if (!this.#committed) this.#failures.push({ error, work })
-          else if (!work.heard) reportLate(this.#service, error)
-        }
-        over()
-      })
     })
     this.#pending.add(going)
-    return work
+    return over
   }
 
   expect(callback: ErrorCallback | undefined): ErrorCallback | undefined {
@@ -453,7 +467,7 @@ export class Lifecycle implements RequestLife {
       ? record?.wasWritten
       : known
         ? this.#moved || settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
-        : settings.saveUninitialized || this.#isModified(session as Session)
+        : settings.saveUninitialized || record?.isStored || this.#isModified(session as Session)
     if (!wanted) {
       debug('no cookie: %s', known ? 'the browser has it' : 'nothing was put into the session')
       return undefined
@@ -464,7 +478,8 @@ export class Lifecycle implements RequestLife {
     }
     this.#touch(session ?? cookie)
     const secret = this.#secrets[0] as Secret
-    const value = this.#sentCookies.get(req.sessionID) ?? signer.sign(req.sessionID, secret)
+    const id = session ? session.id : (this.#originalId as string)
+    const value = this.#sentCookies.get(id) ?? signer.sign(id, secret)
     return serializeCookie(settings.name, value, (record?.mergedCookie ?? session?.cookie ?? cookie).data)
   }
 
@@ -579,7 +594,7 @@ export class Lifecycle implements RequestLife {
   /** The record of the session, also of one that nobody has looked at. */
   #record(session: Session | undefined): SessionRecord | undefined {
     if (session) return session[RECORD]
-    this.#untouched ??= this.#snapshot && loadedRecord(this.#req, this.#service.port, this.#snapshot)
+    this.#untouched ??= this.#snapshot && loadedRecord(this.#req, this.#service.port, this.#snapshot, this.#originalId)
     return this.#untouched
   }
 

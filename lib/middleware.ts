@@ -53,7 +53,7 @@ export interface SessionMiddleware {
 /** The middleware behind every entry, each with its dialect. @throws TypeError for wrong options. */
 export function createMiddleware(options: SessionOptions, dialect: Dialect = {}): SessionMiddleware {
   const settings = readOptions(options, dialect)
-  const service = createService(settings, (options.store ?? new MemoryStore()) as ForeignStore, dialect)
+  const service = createService(settings, (options.store || new MemoryStore()) as ForeignStore, dialect)
 
   // Three parameters: a fourth would make it an error handler for Express and bunWay.
   const middleware = function session(req: unknown, second: unknown, third: unknown): unknown {

@@ -1,5 +1,6 @@
 // The options: what they mean, their defaults, and what is said about doubtful ones. The only place with a default.
 
+import { createHmac } from 'node:crypto'
 import type { CookieOptions } from './cookie.ts'
 import { deprecate, warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
@@ -35,8 +36,8 @@ export interface SessionOptions {
   rolling?: boolean | undefined
   /** Store sessions that nothing was put into. Default `true`, deprecated as a default; `false` is what you want. */
   saveUninitialized?: boolean | undefined
-  /** Where sessions are kept. Default: a new `MemoryStore`. */
-  store?: Store | CallbackStore | PromiseStore | undefined
+  /** Where sessions are kept. Default, and where it is falsy: a new `MemoryStore`. */
+  store?: Store | CallbackStore | PromiseStore | false | null | undefined
   /** What `req.session = null` does to the stored session. Default `'keep'`. */
   unset?: 'destroy' | 'keep' | undefined
   /** A destroyed session also takes the browser's cookie away. Default `false`. */
@@ -115,7 +116,7 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
   if (!secret) deprecate('req.secret; provide secret option')
 
   const settings: Settings = {
-    name: options.name || options.key || 'connect.sid',
+    name: String(options.name || options.key || 'connect.sid'),
     secrets: secret ? (Array.isArray(secret) ? secret : [secret]) : undefined,
     cookie: options.cookie || {},
     generateId: generate,
@@ -170,8 +171,41 @@ function readConcurrency(option: unknown): Concurrency {
   throw optionError('concurrency option must be "merge" or "overwrite"')
 }
 
+/** The names of the options, and of the attributes of a cookie, to tell slips of the pen from them. */
+const OPTIONS = [
+  ...['clearCookie', 'concurrency', 'cookie', 'genid', 'key', 'name', 'proxy', 'renewAfter', 'renewGrace', 'resave'],
+  ...['rolling', 'saveUninitialized', 'secret', 'store', 'unset'],
+]
+const ATTRIBUTES = [
+  ...['domain', 'encode', 'expires', 'httpOnly', 'maxAge', 'originalMaxAge', 'partitioned', 'path', 'priority'],
+  ...['sameSite', 'secure', 'signed'],
+]
+
+function lintNames(given: object, known: string[], what: string): void {
+  for (const key of Object.keys(given)) {
+    if (known.includes(key)) continue
+    const meant = known.find((name) => name.toLowerCase() === key.toLowerCase())
+    warn(`${what}${key} is no option${meant ? `; ${what}${meant} is` : ', and has no effect'}`)
+  }
+}
+
+function lintSecrets(secrets: readonly unknown[]): void {
+  for (const secret of secrets) {
+    try {
+      createHmac('sha256', secret as Secret as string)
+    } catch {
+      warn('secret option is neither a string nor another key that crypto.createHmac takes; each request will fail')
+    }
+  }
+}
+
 /** Warns of what express-session accepts and what will not do what was meant. */
 function lint(options: SessionOptions, { name, cookie, secrets }: Settings): void {
+  lintNames(options, OPTIONS, '')
+  lintSecrets(secrets ?? [])
+  if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) {
+    warn(`name option is ${JSON.stringify(name)}, which no cookie can be called; use letters, digits, ".", "_" and "-"`)
+  }
   for (const flag of ['resave', 'rolling', 'saveUninitialized'] as const) {
     if (typeof options[flag] === 'string')
       warn(`${flag} option is the string "${options[flag]}", which counts as true; use a boolean`)
@@ -185,6 +219,17 @@ function lint(options: SessionOptions, { name, cookie, secrets }: Settings): voi
     }
   }
   if (typeof cookie === 'function') return
+  if (typeof cookie !== 'object') {
+    warn('cookie option must be an object or a function; each request will fail')
+    return
+  }
+  lintNames(cookie, ATTRIBUTES, 'cookie.')
+  if (cookie.maxAge && typeof cookie.maxAge !== 'number' && !((cookie.maxAge as unknown) instanceof Date)) {
+    warn('cookie.maxAge must be a number of milliseconds; each request will fail')
+  }
+  if (!/^(undefined|false|true|auto|lax|none|strict)$/i.test(String(cookie.sameSite ?? undefined))) {
+    warn(`cookie.sameSite is "${cookie.sameSite}"; it must be "lax", "strict", "none", "auto" or a boolean`)
+  }
 
   for (const flag of ['secure', 'httpOnly', 'partitioned'] as const) {
     const value = cookie[flag]

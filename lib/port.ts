@@ -95,12 +95,16 @@ export type TtlUnit = 'ms' | 's'
 /** How a store answers. `either`: nobody can tell from outside, so the first answer counts. */
 type Dialect = 'callback' | 'promise' | 'either'
 
-/** A store extending a base of express-session's shape is asked with callbacks unless it plainly has none. */
+/**
+ * A `get` that declares one parameter has no callback. One that declares none, as a wrapper of any arguments does, has
+ * one where the store extends a base of express-session's shape; what such a wrapper returns is not the answer.
+ */
 function dialectOf(store: ForeignStore): Dialect {
   const { get } = store
   if (get.length >= 2 || declaresSecond(get)) return 'callback'
+  if (get.length === 1 && !/\barguments\b|\.\.\./.test(Function.prototype.toString.call(get))) return 'promise'
   const hasBase = typeof (store as { createSession?: unknown }).createSession === 'function'
-  return get.length === 1 && !hasBase ? 'promise' : 'either'
+  return hasBase ? 'callback' : 'either'
 }
 
 /** A second parameter with a default does not count in `length`: look at the declaration. */

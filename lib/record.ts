@@ -101,6 +101,11 @@ export class SessionRecord {
     return this.gone || (!this.#overwrites && this.#ticket?.gone === true)
   }
 
+  /** The store has been found to hold the session, or has been given it. */
+  get isStored(): boolean {
+    return this.#agreed !== undefined && !this.#snapshot?.byHand
+  }
+
   /** This request has written the session. */
   get wasWritten(): boolean {
     return this.#written

@@ -43,8 +43,10 @@ export interface RequestLife extends RecordOwner {
   readonly keepsUnmodified: boolean
   /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
   readonly keepsObject: boolean
-  /** The response waits for this. The failure of an {@link Outcome} that nobody asks for is the request's. */
-  track<T>(work: Maybe<T>): Maybe<T>
+  /** The response waits for this; its failure, where nobody asks for it, is the request's. */
+  track(work: Outcome<void>): Outcome<void>
+  /** The response waits until the callback has been called. */
+  called(callback: ErrorCallback): ErrorCallback
   /** The callback of a session method, as the host wants it called. */
   expect(callback: ErrorCallback | undefined): ErrorCallback | undefined
   /** The app has ended this session, and the store has said so. */
@@ -199,14 +201,14 @@ function settleFor(
 ): Session | Promise<void> {
   const life = session.req[LIFE]
   if (!life) return settle(session, work, callback)
-  if (callback) return settle(session, () => life.track(work()), life.expect(callback))
+  if (typeof callback === 'function') return settle(session, work, life.called(life.expect(callback) as ErrorCallback))
   return life.track(
     new Outcome<void>((resolve, reject) => {
       const result = work()
       if (isPromise(result)) result.then(resolve, reject)
       else resolve()
     }),
-  ) as Promise<void>
+  )
 }
 
 /** Defines a property that is not part of the data. */
@@ -232,20 +234,32 @@ function recordOf(session: Session): SessionRecord {
 }
 
 /** Makes `req.session` of what a store held. */
-export function openSession(req: SessionRequest, port: StorePort, snapshot: Snapshot, cookie?: Cookie): Session {
+export function openSession(
+  req: SessionRequest,
+  port: StorePort,
+  snapshot: Snapshot,
+  cookie?: Cookie,
+  id = req.sessionID,
+): Session {
   // Before the app can change what the store handed over.
   void snapshot.data
   const session = new Session(req, snapshot.open())
+  setId(session, id)
   session.cookie = cookie ?? reviveCookie(snapshot.cookie)
-  session[RECORD] = loadedRecord(req, port, snapshot)
+  session[RECORD] = loadedRecord(req, port, snapshot, id)
   req.session = session
   return session
 }
 
 /** The record behind a session that was loaded for this request. */
-export function loadedRecord(req: SessionRequest, port: StorePort, snapshot: Snapshot): SessionRecord {
+export function loadedRecord(
+  req: SessionRequest,
+  port: StorePort,
+  snapshot: Snapshot,
+  id = req.sessionID,
+): SessionRecord {
   const life = req[LIFE]
-  return SessionRecord.loaded(req.sessionID as string, port, life ?? NO_OWNER, snapshot, life?.keepsUnmodified === true)
+  return SessionRecord.loaded(id as string, port, life ?? NO_OWNER, snapshot, life?.keepsUnmodified === true)
 }
 
 /** Makes this very object what a store holds, for apps that hold on to it. */
@@ -267,8 +281,9 @@ function fill(session: Session, data: object): void {
 }
 
 /** Makes `req.session` a new one under `req.sessionID`. */
-export function newSession(req: SessionRequest, port: StorePort, cookie: Cookie): Session {
+export function newSession(req: SessionRequest, port: StorePort, cookie: Cookie, id = req.sessionID): Session {
   const session = new Session(req)
+  setId(session, id)
   begin(session, port, cookie)
   req.session = session
   return session

@@ -3,6 +3,7 @@
 
 import { type Cookie, type CookieData, isCookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
+import { withPlainFlash } from './flash.ts'
 import type { Ticket } from './overlap.ts'
 
 /** A record as a store hands it over: its JSON, or the object made of it. */
@@ -160,9 +161,9 @@ export class Outgoing {
     this.#data = data
   }
 
-  /** The live session, for stores that serialise it themselves. */
+  /** The live session, for stores that serialise it themselves, by whatever means. */
   get session(): object {
-    return this.#session()
+    return withPlainFlash(this.#session())
   }
 
   /** The session's data as JSON, without the cookie. */

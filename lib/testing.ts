@@ -24,7 +24,8 @@ export async function sessionCookie(middleware: SessionMiddleware, data: object)
   const service = (middleware as unknown as { [SERVICE]?: Service })[SERVICE]
   const secret = service?.settings.secrets?.[0]
   if (!service || !secret) throw new TypeError('sessionCookie needs a middleware made by session({ secret })')
-  const session = makeSession(service, {}, data)
+  // Options that are functions of the request may look at its headers.
+  const session = makeSession(service, { headers: {} } as Carrier, data)
   await session.save()
   return serialize(service.settings.name, service.signer.sign(session.id, secret as Secret))
 }

@@ -5,7 +5,7 @@ import { optionError } from '../lib/errors.ts'
 import { settle } from '../lib/maybe.ts'
 import { isCookieChanged } from '../lib/merge.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
-import { cookieIn, type Outgoing, withCookie } from '../lib/snapshot.ts'
+import { cookieIn, type Outgoing, type StoredObject, withCookie } from '../lib/snapshot.ts'
 import {
   type AllCallback,
   DriverStore,
@@ -89,7 +89,10 @@ export class MemoryStore extends DriverStore {
 
   /** @internal */
   protected override readonly driver: Driver = {
-    read: (sid) => this.#read(sid),
+    read: (sid) => {
+      const json = this.#read(sid)
+      return json === undefined || json.startsWith('{"cookie":') ? json : handedOver(json)
+    },
     write: (sid, session, expires) => this.#put(sid, session.json, expires),
     update: (sid, _from, make) => this.#update(sid, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
@@ -240,5 +243,15 @@ export class MemoryStore extends DriverStore {
     this.#timer = undefined
     if (this.#reapedSlot < due) this.#timer = setTimeout(() => this.#reap(), 1).unref()
     else if (this.#slots.size > 0) this.#schedule()
+  }
+}
+
+/** A record that somebody else has written, as express-session's store hands it over: the middleware does not judge it. */
+function handedOver(json: string): StoredObject | string {
+  try {
+    const record: unknown = JSON.parse(json)
+    return typeof record === 'object' && record !== null ? (record as StoredObject) : json
+  } catch {
+    return json
   }
 }

@@ -2,6 +2,8 @@
 // Three parts: the store; the connection, which bounds how long anything waits; the clients, brought into one shape.
 
 import crypto from 'node:crypto'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
 import { debug, warn } from '../lib/diagnostics.ts'
 import { optionError, SessionError } from '../lib/errors.ts'
@@ -777,6 +779,22 @@ function linkToBun(client: BunRedis): Link {
   }
 }
 
+type RedisPackage = typeof import('redis')
+
+function isMissingModule(error: unknown): boolean {
+  return /^(ERR_)?MODULE_NOT_FOUND$/.test(String((error as { code?: unknown } | null)?.code))
+}
+
+/** Where `import()` is not to be had, as in Jest, the package is required from the working directory. */
+async function importRedis(): Promise<RedisPackage> {
+  try {
+    return await import(/* webpackIgnore: true */ 'redis')
+  } catch (error) {
+    if ((error as { code?: unknown })?.code !== 'ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING_FLAG') throw error
+    return createRequire(join(process.cwd(), 'package.json'))('redis') as RedisPackage
+  }
+}
+
 interface BunGlobal {
   RedisClient?: new (url: string, options: object) => BunRedis
 }
@@ -830,10 +848,13 @@ class OwnLink implements Link {
   }
 
   async #makeOnNode(): Promise<Link> {
-    const { createClient } = await import(/* webpackIgnore: true */ 'redis').catch((cause: unknown) => {
+    const { createClient } = await importRedis().catch((cause: unknown) => {
+      const reason = isMissingModule(cause)
+        ? 'npm install redis'
+        : `which cannot be loaded (${(cause as Error)?.message})`
       this.#failure = new SessionError(
         'ERR_SESSION_STORE',
-        'RedisStore needs the package redis to connect; npm install redis, or give it a client option',
+        `RedisStore needs the package redis to connect, ${reason}; or give it a client option`,
         { cause },
       )
       throw this.#failure

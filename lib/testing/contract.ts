@@ -1,5 +1,8 @@
 // The contract of a session store, as tests. Every bundled store runs it; so can any other.
 
+import { Cookie } from '../cookie.ts'
+import type { PromiseStore } from '../store.ts'
+
 /** The three functions of a test runner that the suite uses; vitest, jest and bun:test have them all. */
 export interface TestRunner {
   describe(name: string, body: () => void): void
@@ -10,7 +13,7 @@ export interface TestRunner {
 
 /** The store under test, and how to be rid of it. */
 export interface StoreUnderTest {
-  store: CallbackStore
+  store: CallbackStore | PromiseStore
   close?(): unknown
 }
 
@@ -27,21 +30,10 @@ export interface CallbackStore {
   clear?(callback: Callback): unknown
 }
 
-interface CookieLike {
-  originalMaxAge: number | null
-  expires: Date | string | null
-  httpOnly: boolean
-  path: string
-}
-
-type Data = { cookie: CookieLike } & Record<string, unknown>
+type Data = { cookie: Cookie } & Record<string, unknown>
 
 function makeSession(data: Record<string, unknown> = {}, maxAge: number | null = 60_000): Data {
-  const expires = maxAge === null ? null : new Date(Date.now() + maxAge)
-  return {
-    cookie: { originalMaxAge: maxAge, expires, httpOnly: true, path: '/' },
-    ...data,
-  }
+  return { cookie: new Cookie({ maxAge }), ...data }
 }
 
 /** What comes back: JSON's view of what went in. */
@@ -49,9 +41,16 @@ function stored(session: Data): Data {
   return JSON.parse(JSON.stringify(session))
 }
 
-function ask(call: (callback: Callback) => unknown): Promise<unknown> {
+/** Asks a store, in whichever dialect it answers: a `get` of one parameter knows no callback. */
+function ask(
+  store: CallbackStore,
+  method: 'all' | 'clear' | 'destroy' | 'get' | 'length' | 'set' | 'touch',
+  ...args: unknown[]
+): Promise<unknown> {
+  if (store.get.length === 1) return Promise.resolve(Reflect.apply(store[method] as () => unknown, store, args))
   return new Promise((resolve, reject) => {
-    call((error, value) => (error ? reject(error) : resolve(value)))
+    const callback: Callback = (error, value) => (error ? reject(error) : resolve(value))
+    Reflect.apply(store[method] as () => unknown, store, [...args, callback] as never)
   })
 }
 
@@ -84,11 +83,13 @@ export function storeContract(
       }
     })
   }
+  // That a session is missing may come as ENOENT, which the middleware takes for an answer.
   const get = (store: CallbackStore, sid: string) =>
-    ask((callback) => store.get(sid, callback)) as Promise<Data | undefined>
-  const set = (store: CallbackStore, sid: string, session: Data) =>
-    ask((callback) => store.set(sid, session as never, callback))
-  const destroy = (store: CallbackStore, sid: string) => ask((callback) => store.destroy(sid, callback))
+    ask(store, 'get', sid).catch((error) => {
+      if (error?.code !== 'ENOENT') throw error
+    }) as Promise<Data | undefined>
+  const set = (store: CallbackStore, sid: string, session: Data) => ask(store, 'set', sid, session)
+  const destroy = (store: CallbackStore, sid: string) => ask(store, 'destroy', sid)
 
   describe('store contract', () => {
     test('gives nothing, and no error, for an id it does not know', async (store, sid) => {
@@ -111,7 +112,7 @@ export function storeContract(
       await set(store, sid, session)
       const { cookie } = (await get(store, sid)) as Data
       expect(cookie.originalMaxAge).toBe(60_000)
-      expect(new Date(cookie.expires as string).getTime()).toBe((session.cookie.expires as Date).getTime())
+      expect(new Date(cookie.expires as Date).getTime()).toBe((session.cookie.expires as Date).getTime())
       expect([cookie.httpOnly, cookie.path]).toEqual([true, '/'])
     })
 
@@ -177,7 +178,7 @@ export function storeContract(
     test('touch extends a session and leaves its data alone', async (store, sid) => {
       if (!store.touch) return
       await set(store, sid, makeSession({ user: 'ann' }, 1500))
-      await ask((callback) => store.touch(sid, makeSession({ user: 'bob' }, 60_000) as never, callback))
+      await ask(store, 'touch', sid, makeSession({ user: 'bob' }, 60_000))
       await new Promise((resolve) => setTimeout(resolve, 2600))
       expect(await get(store, sid)).toMatchObject({ user: 'ann' })
     })
@@ -187,7 +188,7 @@ export function storeContract(
       await set(store, sid, makeSession())
       await destroy(store, sid)
       // A store may say that there was nothing to touch.
-      await ask((callback) => store.touch(sid, makeSession() as never, callback)).catch(() => {})
+      await ask(store, 'touch', sid, makeSession()).catch(() => {})
       expect((await get(store, sid)) ?? null).toBe(null)
     })
 
@@ -198,8 +199,8 @@ export function storeContract(
         ['two', 'bob'],
       ] as const)
         await set(store, sid, makeSession({ user }))
-      expect(await ask((callback) => store.length(callback))).toBe(2)
-      const all = (await ask((callback) => store.all(callback))) as Data[] | Record<string, Data>
+      expect(await ask(store, 'length')).toBe(2)
+      const all = (await ask(store, 'all')) as Data[] | Record<string, Data>
       const byId = Array.isArray(all)
         ? all.map((entry) => [entry.id, entry.user])
         : Object.entries(all).map(([id, entry]) => [id, entry.user])
@@ -207,12 +208,13 @@ export function storeContract(
         ['one', 'ann'],
         ['two', 'bob'],
       ])
-      await ask((callback) => store.clear(callback))
-      expect(await ask((callback) => store.length(callback))).toBe(0)
+      await ask(store, 'clear')
+      expect(await ask(store, 'length')).toBe(0)
       expect((await get(store, 'one')) ?? null).toBe(null)
     })
 
     test('calls back once', async (store, sid) => {
+      if (store.get.length === 1) return
       let calls = 0
       await new Promise<void>((resolve) => {
         store.set(sid, makeSession() as never, () => {

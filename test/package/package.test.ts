@@ -16,7 +16,7 @@ const leaves = (part: unknown): string[] =>
 test('the public names', () => {
   const names = (file: string): string[] =>
     (/export \{(.*)\}/.exec(read(file))?.[1] ?? '').split(',').map((name) => name.trim())
-  const entries = Object.entries(manifest.exports).filter(([entry]) => !/\.js(on)?$/.test(entry))
+  const entries = Object.entries(manifest.exports).filter(([entry]) => !/(\.js(on)?|\/index)$/.test(entry))
   const all = entries.map(([entry, to]) => [entry, names((to as (typeof manifest.exports)['.']).import.types)])
   expect(Object.fromEntries(all)).toMatchInlineSnapshot(`
     {
@@ -106,10 +106,10 @@ test('every entry leads to files that are there', () => {
   expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([])
 })
 
-test('the package holds the build, its licence and its readme', () => {
+test('the package holds the build, its licence and its documentation', () => {
   const pack = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
   const [{ files }] = JSON.parse(pack) as [{ files: { path: string }[] }]
-  const paths = files.map(({ path }) => path).filter((path) => !path.startsWith('dist/'))
+  const paths = files.map(({ path }) => path).filter((path) => !/^(dist|docs)\//.test(path))
   expect(paths).toContain('LICENSE')
   expect(paths.filter((path) => !['LICENSE', 'README.md', 'package.json'].includes(path))).toEqual([])
 })

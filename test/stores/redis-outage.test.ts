@@ -293,7 +293,9 @@ it('a store that needs the package redis says so', async () => {
   for (let n = 0; n < 2; n++) {
     await expect(store.get('one')).rejects.toMatchObject({
       code: 'ERR_SESSION_STORE',
-      message: 'RedisStore needs the package redis to connect; npm install redis, or give it a client option',
+      message: expect.stringMatching(
+        /^RedisStore needs the package redis to connect, .*; or give it a client option$/s,
+      ),
       cause: expect.any(Error),
     })
   }
