@@ -51,8 +51,9 @@ interface Content {
 
 /** What is in a record's place: a record, or what cannot be read as one. */
 type Found =
-  | { readonly content: Content; readonly damage?: never }
+  | { readonly content: Content; readonly stats: fs.Stats; readonly damage?: never }
   | { readonly damage: SyntaxError; readonly content?: never }
+type FoundRecord = Extract<Found, { content: Content }>
 
 /** What a record is replaced with; without `expires` it lives for the store's `ttl`. */
 interface Next {
@@ -72,6 +73,10 @@ const COARSE = 2_000
 const HEAD = 4_096
 /** Where our part of a file ends and the record begins. Quotes within an id are escaped, so this is nowhere before. */
 const SESSION = ',"session":'
+/** Records remembered as they were read, for those who then change them. */
+const REMEMBERED = 256
+/** Milliseconds after a change in which a file system may give another change the same date. */
+const RACY = 20
 /** Milliseconds of work at a stretch on many files. */
 const SLICE = 5
 /** Milliseconds that an expired session is left where it is. */
@@ -99,6 +104,8 @@ export class FileStore extends DriverStore {
   readonly #reads = new Pace()
   readonly #writes = new Pace()
   readonly #touches = new Pace()
+  /** Records as they were read last, by file. */
+  readonly #seen = new Map<string, FoundRecord>()
   /** Changes under way in this process, by file: they wait for each other here, not at the lock. */
   readonly #changes = new Map<string, Promise<unknown>>()
 
@@ -170,7 +177,7 @@ export class FileStore extends DriverStore {
     lifetime: () => this.ttl,
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#write(sid, session.json, expires),
-    update: (sid, _from, make) => this.#update(sid, make),
+    update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     remove: (sid) => chain(this.#remove(this.#fileOf(sid)), () => undefined),
     take: (sid) => this.#take(sid),
@@ -196,9 +203,20 @@ export class FileStore extends DriverStore {
     const file = this.#fileOf(sid)
     const found = this.#reads.run((disk) => load(disk, file, sid))
     return chain(found, (found): Maybe<string | undefined> => {
-      if (!found?.damage) return live(found)?.json
+      if (!found?.damage) {
+        if (found) this.#remember(file, found)
+        return live(found)?.json
+      }
       return chain(this.#setAside(file, sid, found.damage), (gone) => (gone ? undefined : this.#read(sid)))
     })
+  }
+
+  /** A change of the file right after would leave its date: then it has to be read again. */
+  #remember(file: string, found: FoundRecord): void {
+    this.#seen.delete(file)
+    if (Date.now() - found.stats.ctimeMs < RACY) return
+    this.#seen.set(file, found)
+    if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.keys().next().value as string)
   }
 
   #write(sid: string, json: string, expires: number | undefined): Maybe<void> {
@@ -206,11 +224,15 @@ export class FileStore extends DriverStore {
     return chain(written, () => {})
   }
 
-  #update(sid: string, make: Make): Maybe<string | undefined> {
+  #update(sid: string, from: Stored, make: Make): Maybe<string | undefined> {
     let damage: SyntaxError | undefined
     let kept: string | undefined
+    const seen = this.#seen
     const updated = this.#replace(sid, { create: false }, function* (disk, file) {
-      const found = yield* load(disk, file, sid)
+      const known = seen.get(file)
+      seen.delete(file)
+      const isThere = known?.content.json === from && (yield* isUnchanged(disk, file, known.stats))
+      const found = isThere ? known : yield* load(disk, file, sid)
       damage = found?.damage
       const current = live(found)
       if (!current) return undefined
@@ -476,19 +498,31 @@ function* load(disk: Disk, file: string, sid?: string): Steps<Found | undefined>
   const fd = yield* unlessMissing(() => disk.open(file, 'r'))
   if (fd === undefined) return undefined
   let text: string
-  let mtime: number
+  let stats: fs.Stats
   try {
-    const stats = yield* wait(disk.fstat(fd))
-    mtime = Math.round(stats.mtimeMs)
+    stats = yield* wait(disk.fstat(fd))
     text = yield* readText(disk, fd, stats.size)
   } finally {
     yield* wait(disk.close(fd))
   }
   try {
-    return { content: decode(text, mtime, sid) }
+    return { content: decode(text, Math.round(stats.mtimeMs), sid), stats }
   } catch (cause) {
     return { damage: new SyntaxError(`${file} is damaged: ${(cause as Error).message}`, { cause }) }
   }
+}
+
+/** Whether a file is still the one that was read, its content never changed nor its date. */
+function* isUnchanged(disk: Disk, file: string, seen: fs.Stats): Steps<boolean> {
+  const stats = yield* unlessMissing(() => disk.stat(file))
+  return (
+    stats !== undefined &&
+    stats.ino === seen.ino &&
+    stats.dev === seen.dev &&
+    stats.size === seen.size &&
+    stats.ctimeMs === seen.ctimeMs &&
+    stats.mtimeMs === seen.mtimeMs
+  )
 }
 
 /** @throws SyntaxError for a text that is no session. */

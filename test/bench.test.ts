@@ -14,10 +14,24 @@ interface Cell {
   'express-session': { cost: number }
 }
 
+const concurrency = fileURLToPath(new URL('../bench/concurrency.mjs', import.meta.url))
+
 async function bench(...args: string[]): Promise<Cell[]> {
   const { stdout } = await run(process.execPath, [script, '--json', ...args])
   return JSON.parse(stdout).cells
 }
+
+it('a request that writes costs about the same with merge as with overwrite', {
+  timeout: 60_000,
+  retry: 2,
+}, async () => {
+  const short = ['--store', 'memory', '--size', '20KB', '--rounds', '5', '--requests', '200', '--json']
+  const { stdout } = await run(process.execPath, [concurrency, ...short])
+  const [{ ratio }] = JSON.parse(stdout).cells
+  expect(ratio.median).toBeGreaterThan(0.5)
+  // The long form is held to 5 %; so short a one tells only that nothing is done twice.
+  expect(ratio.median).toBeLessThan(1.3)
+})
 
 describe('npm run bench', () => {
   // Other work on the machine can spoil a measurement, so it has three tries.

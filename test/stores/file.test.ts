@@ -590,6 +590,42 @@ describe('update of FileStore', () => {
     expect(await files()).toEqual([])
   })
 
+  it('reads the record again only when somebody may have changed it since', async () => {
+    const driver = driverOf(store)
+    let reads = 0
+    for (const { disk, real } of disks) {
+      const open = (...args: Parameters<Disk['open']>) => {
+        if (args[1] === 'r') reads++
+        return real.open(...args)
+      }
+      vi.spyOn(disk, 'open').mockImplementation(open as never)
+    }
+    const add = async (from: string, key: string): Promise<[number, object]> => {
+      reads = 0
+      const updated = await driver.update('one', from, (current) => {
+        const { cookie: _, ...data } = JSON.parse(current as string)
+        return outgoing({ ...data, [key]: 1 })
+      })
+      return [reads, JSON.parse(updated as string)]
+    }
+    await store.set('one', session({ a: 1 }))
+    // Its date is told from that of a change made now.
+    await delay(30)
+    const [alone, first] = await add((await driver.read('one')) as string, 'b')
+    expect([alone, first]).toMatchObject([0, { a: 1, b: 1 }])
+
+    await delay(30)
+    const from = (await driver.read('one')) as string
+    const other = new FileStore({ path, reapInterval: Infinity })
+    await other.set('one', session({ a: 2, b: 1 }))
+    const [beside, second] = await add(from, 'c')
+    expect([beside, second]).toMatchObject([1, { a: 2, b: 1, c: 1 }])
+
+    // Read so soon after it was written that another change could have the same date.
+    const [soon, third] = await add((await driver.read('one')) as string, 'd')
+    expect([soon, third]).toMatchObject([1, { a: 2, b: 1, c: 1, d: 1 }])
+  })
+
   it('does not publish what somebody else writes under the lock that it has lost', async () => {
     await store.set('one', session({ a: 1 }))
     const lock = `${fileOf(path, 'one')}.lock`
