@@ -68,7 +68,8 @@ export const MemoryStore = class MemoryStore extends BaseMemoryStore {
   override all(done?: AllCallback): never {
     const listed = BaseMemoryStore.prototype.all
       .call(this)
-      .then((all) => Object.entries(all).map(([id, entry]) => ({ ...entry, id })))
+      // An entry is the session's data and nothing else; its id is there for who asks.
+      .then((all) => Object.entries(all).map(([id, entry]) => Object.defineProperty(entry, 'id', { value: id })))
     return settle(undefined, () => listed, done as Done) as never
   }
 } as unknown as new (

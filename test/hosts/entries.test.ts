@@ -40,9 +40,12 @@ describe('unisession/bunway', () => {
     for (const store of [new MemoryStore(), new FileStore({ path, reapInterval: Infinity })]) {
       expect(await store.get('unknown')).toBeNull()
       await store.set('one', { user: 'ann' })
-      expect(await store.all()).toMatchObject([{ user: 'ann' }])
+      expect(await store.all()).toMatchObject([{ user: 'ann', id: 'one' }])
       await store.clear()
     }
+    const memory = new MemoryStore()
+    await memory.set('one', { user: 'ann' })
+    expect(JSON.stringify(await memory.all())).toBe('[{"user":"ann"}]')
     const adapted = fromExpressStore(new Store()) as Anything
     expect(adapted.on('connect', () => {})).toBe(adapted)
   })
