@@ -5,7 +5,7 @@ import { cookieWithDefaults, lifetimeIn, withDefaults } from './defaults.ts'
 import { warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
-import type { SessionOptions as CoreOptions } from './options.ts'
+import { type SessionOptions as CoreOptions, readMilliseconds } from './options.ts'
 
 export { fileStore } from '../stores/file.ts'
 export { MemoryStore } from '../stores/memory.ts'
@@ -45,9 +45,7 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
   const { store, maxAge = lifetimeIn(store, DAY), autoCommit, renew, renewAfter = 3_600_000, cookie, ...rest } = options
   if (typeof store === 'string' && store !== 'memory') throw optionError('store option must be "memory" or a store')
   if (renew && autoCommit === false) throw optionError('renew option needs autoCommit, which stores what it renews')
-  if (!(Number.isFinite(renewAfter) && renewAfter > 0)) {
-    throw optionError('renewAfter option must be a number of milliseconds above 0')
-  }
+  readMilliseconds({ renewAfter }, 'renewAfter')
   lintLifetime('maxAge', maxAge)
   if (typeof cookie === 'object') lintLifetime('cookie.maxAge', cookie.maxAge)
   const defaults = { name: 'bun_session', resave: false, saveUninitialized: false, clearCookie: true }

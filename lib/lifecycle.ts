@@ -128,11 +128,10 @@ export class Lifecycle implements RequestLife {
   #committed = false
   #failed = false
   #settled: { session: unknown; modified: boolean } | undefined
-  /** Session methods at work. */
+  /** Session methods at work, and callbacks of theirs that are waited for. */
   readonly #pending = new Set<Promise<void>>()
   /** Those that have failed before the session was committed. */
   readonly #failures: { readonly error: unknown; readonly work: Outcome<void> }[] = []
-  readonly #callbacks = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   /** The session that stands behind `req.session`, also after the app has put something else there. */
   #opened: Session | undefined
@@ -373,11 +372,23 @@ export class Lifecycle implements RequestLife {
     return work
   }
 
-  called(callback: ErrorCallback): ErrorCallback {
+  expect(callback: ErrorCallback): ErrorCallback {
     const over = this.#begin()
-    return (error) => {
-      over()
-      return callback(error)
+    if (!this.#host.manners?.awaitsCallbacks) {
+      return (error) => {
+        over()
+        return callback(error)
+      }
+    }
+    return async (error) => {
+      try {
+        this.#failure = error ? { error } : undefined
+        await callback(error)
+      } catch (thrown) {
+        this.#failure = { error: thrown }
+      } finally {
+        over()
+      }
     }
   }
 
@@ -394,29 +405,9 @@ export class Lifecycle implements RequestLife {
     return over
   }
 
-  expect(callback: ErrorCallback | undefined): ErrorCallback | undefined {
-    if (!callback || !this.#host.manners?.awaitsCallbacks) return callback
-    let over: (() => void) | undefined
-    const called = new Promise<void>((resolve) => {
-      over = resolve
-    })
-    this.#callbacks.add(called)
-    return async (error) => {
-      try {
-        this.#failure = error ? { error } : undefined
-        await callback(error)
-      } catch (thrown) {
-        this.#failure = { error: thrown }
-      } finally {
-        this.#callbacks.delete(called)
-        over?.()
-      }
-    }
-  }
-
   /** Session methods that the app has called are still at work, or their callbacks are. */
   get busy(): boolean {
-    return this.#pending.size > 0 || this.#callbacks.size > 0
+    return this.#pending.size > 0
   }
 
   /** What the last session method failed with, or its callback threw. */
@@ -426,7 +417,7 @@ export class Lifecycle implements RequestLife {
 
   /** Waits until no session method is at work any more. @throws the error of one whose outcome nobody has asked for. */
   async settled(): Promise<void> {
-    while (this.busy) await Promise.all([...this.#pending, ...this.#callbacks])
+    while (this.busy) await Promise.all(this.#pending)
     const failure = this.#failures.splice(0).find(({ work }) => !work.heard)
     if (failure) throw failure.error
   }
@@ -497,7 +488,7 @@ export class Lifecycle implements RequestLife {
    */
   commit(carriesCookie = true): Maybe<void> {
     if (this.#committed || this.#failed) return undefined
-    if (this.#pending.size > 0 || this.#failures.length > 0) {
+    if (this.busy || this.#failures.length > 0) {
       return this.settled().then(() => this.commit(carriesCookie))
     }
     const work = this.#commit()

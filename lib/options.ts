@@ -132,13 +132,8 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     renewAfter: readMilliseconds(options, 'renewAfter'),
     renewGrace: readMilliseconds(options, 'renewGrace', 0) ?? 30_000,
   }
-  if (settings.renewAfter !== undefined) {
-    if (settings.concurrency === 'overwrite') {
-      throw optionError(
-        'renewAfter option needs concurrency: "merge"; with "overwrite" a request brings the old id back',
-      )
-    }
-    if (!settings.autoCommit) throw optionError('renewAfter option needs autoCommit, which stores what it renews')
+  if (settings.renewAfter !== undefined && settings.concurrency === 'overwrite') {
+    throw optionError('renewAfter option needs concurrency: "merge"; with "overwrite" a request brings the old id back')
   }
   lint(options, settings)
   return settings
@@ -150,9 +145,9 @@ function readFlag(options: SessionOptions, name: 'clearCookie'): boolean {
   return value ?? false
 }
 
-/** An added option that is a time, above 0 where `least` is not given. */
-function readMilliseconds(
-  options: SessionOptions,
+/** An added option that is a time, above 0 where `least` is not given. @throws TypeError for a wrong one. */
+export function readMilliseconds(
+  options: Pick<SessionOptions, 'renewAfter' | 'renewGrace'>,
   name: 'renewAfter' | 'renewGrace',
   least?: number,
 ): number | undefined {
@@ -172,16 +167,39 @@ function readConcurrency(option: unknown): Concurrency {
 }
 
 /** The names of the options, and of the attributes of a cookie, to tell slips of the pen from them. */
-const OPTIONS = [
-  ...['clearCookie', 'concurrency', 'cookie', 'genid', 'key', 'name', 'proxy', 'renewAfter', 'renewGrace', 'resave'],
-  ...['rolling', 'saveUninitialized', 'secret', 'store', 'unset'],
-]
-const ATTRIBUTES = [
-  ...['domain', 'encode', 'expires', 'httpOnly', 'maxAge', 'originalMaxAge', 'partitioned', 'path', 'priority'],
-  ...['sameSite', 'secure', 'signed'],
-]
+const OPTIONS: readonly string[] = [
+  'clearCookie',
+  'concurrency',
+  'cookie',
+  'genid',
+  'key',
+  'name',
+  'proxy',
+  'renewAfter',
+  'renewGrace',
+  'resave',
+  'rolling',
+  'saveUninitialized',
+  'secret',
+  'store',
+  'unset',
+] satisfies (keyof SessionOptions)[]
+const ATTRIBUTES: readonly string[] = [
+  'domain',
+  'encode',
+  'expires',
+  'httpOnly',
+  'maxAge',
+  'originalMaxAge',
+  'partitioned',
+  'path',
+  'priority',
+  'sameSite',
+  'secure',
+  'signed',
+] satisfies (keyof CookieOptions)[]
 
-function lintNames(given: object, known: string[], what: string): void {
+function lintNames(given: object, known: readonly string[], what: string): void {
   for (const key of Object.keys(given)) {
     if (known.includes(key)) continue
     const meant = known.find((name) => name.toLowerCase() === key.toLowerCase())

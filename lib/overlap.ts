@@ -1,5 +1,6 @@
 // Requests of this process that overlap on one session of a store which cannot update atomically itself.
-// What they wrote is remembered as long as one of them is still there, so that they can be merged without I/O.
+// What they wrote is remembered as long as one of them holds its place, and a little longer: until that has been
+// collected. So they can be merged without I/O.
 
 import { isPromise, type Maybe } from './maybe.ts'
 import type { Stored } from './snapshot.ts'

@@ -244,23 +244,17 @@ class ForeignPort implements StorePort {
 
   remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
     const taken = ticket ?? this.enter(sid)
-    return taken.queue(() => {
-      taken.destroying()
-      return chain(this.#destroy(sid), () => taken.destroying())
-    })
+    return taken.queue(() => this.#end(sid, taken))
   }
 
   take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
     const taken = ticket ?? this.enter(sid)
-    return taken.queue(() =>
-      chain(this.#get(sid), (stored) => {
-        taken.destroying()
-        return chain(this.#destroy(sid), () => {
-          taken.destroying()
-          return stored
-        })
-      }),
-    )
+    return taken.queue(() => chain(this.#get(sid), (stored) => chain(this.#end(sid, taken), () => stored)))
+  }
+
+  #end(sid: string, ticket: Ticket): Maybe<void> {
+    ticket.destroying()
+    return chain(this.#destroy(sid), () => ticket.destroying())
   }
 
   #get(sid: string): Maybe<Stored | undefined> {

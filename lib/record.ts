@@ -336,9 +336,7 @@ function merge(agreed: Agreed, ours: Pick<Outgoing, 'attributes' | 'data'>, curr
 /** Whether two readings of a record differ in nothing but its date. */
 function isSame(held: Stored, known: Stored, fallback: CookieData): boolean {
   if (held === known) return true
-  const [one, other] = [held, known].map((stored) => new Snapshot(stored, undefined, false, fallback)) as [
-    Snapshot,
-    Snapshot,
-  ]
+  const open = (stored: Stored): Snapshot => new Snapshot(stored, undefined, false, fallback)
+  const [one, other] = [open(held), open(known)]
   return one.data === other.data && !isCookieChanged(one.cookie, other.cookie)
 }

@@ -45,10 +45,8 @@ export interface RequestLife extends RecordOwner {
   readonly keepsObject: boolean
   /** The response waits for this; its failure, where nobody asks for it, is the request's. */
   track(work: Outcome<void>): Outcome<void>
-  /** The response waits until the callback has been called. */
-  called(callback: ErrorCallback): ErrorCallback
-  /** The callback of a session method, as the host wants it called. */
-  expect(callback: ErrorCallback | undefined): ErrorCallback | undefined
+  /** The callback of a session method as the host wants it called; the response waits for that. */
+  expect(callback: ErrorCallback): ErrorCallback
   /** The app has ended this session, and the store has said so. */
   ended(session: Session): void
   /** Gives a session what its host promises of it. */
@@ -90,9 +88,9 @@ export class Session {
   declare [RECORD]: SessionRecord | undefined
 
   /** @internal Sessions are made by the middleware and by `Store.createSession`. */
-  constructor(req: SessionRequest, data?: object | null) {
+  constructor(req: SessionRequest, data?: object | null, id = req.sessionID) {
     hide(this, 'req', req, false)
-    setId(this, req.sessionID)
+    setId(this, id)
     hide(this, RECORD, undefined)
     // Own, so that a wrapper assigned over them stays out of the data.
     hide(this, 'save', Session.prototype.save)
@@ -201,7 +199,7 @@ function settleFor(
 ): Session | Promise<void> {
   const life = session.req[LIFE]
   if (!life) return settle(session, work, callback)
-  if (typeof callback === 'function') return settle(session, work, life.called(life.expect(callback) as ErrorCallback))
+  if (typeof callback === 'function') return settle(session, work, life.expect(callback))
   return life.track(
     new Outcome<void>((resolve, reject) => {
       const result = work()
@@ -243,8 +241,7 @@ export function openSession(
 ): Session {
   // Before the app can change what the store handed over.
   void snapshot.data
-  const session = new Session(req, snapshot.open())
-  setId(session, id)
+  const session = new Session(req, snapshot.open(), id)
   session.cookie = cookie ?? reviveCookie(snapshot.cookie)
   session[RECORD] = loadedRecord(req, port, snapshot, id)
   req.session = session
@@ -280,10 +277,9 @@ function fill(session: Session, data: object): void {
   }
 }
 
-/** Makes `req.session` a new one under `req.sessionID`. */
+/** Makes `req.session` a new one. */
 export function newSession(req: SessionRequest, port: StorePort, cookie: Cookie, id = req.sessionID): Session {
-  const session = new Session(req)
-  setId(session, id)
+  const session = new Session(req, undefined, id)
   begin(session, port, cookie)
   req.session = session
   return session

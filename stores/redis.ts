@@ -207,7 +207,7 @@ export class RedisStore extends DriverStore {
   }
 
   /** Updates of one session in this process wait for each other: each begins with what the last one left. */
-  #update(sid: string, from: Stored, make: Make): Promise<Stored | undefined> {
+  #update(sid: string, from: Stored, make: Make): Updating {
     return this.#inTurn(sid, (left = from) => this.#replace(sid, left, make))
   }
 
@@ -215,7 +215,7 @@ export class RedisStore extends DriverStore {
   #inTurn<T>(sid: string, work: (left?: Stored) => Promise<T>, left = (result: T): unknown => result): Promise<T> {
     const last = this.#turns.get(sid)
     const result = last ? last.then(work, () => work()) : work()
-    const turn = result.then(left) as Promise<Stored | undefined>
+    const turn = result.then(left) as Updating
     this.#turns.set(sid, turn)
     const done = (): void => {
       if (this.#turns.get(sid) === turn) this.#turns.delete(sid)
@@ -226,13 +226,9 @@ export class RedisStore extends DriverStore {
 
   /** Runs commands; where there are no scripts, nothing of this process comes between those of one change. */
   #change<T>(sid: string, work: (commands: Commands) => Maybe<T>): Promise<T> {
-    return this.#scripts
-      ? this.#run(work)
-      : this.#inTurn(
-          sid,
-          () => this.#run(work),
-          () => undefined,
-        )
+    const run = (): Promise<T> => this.#run(work)
+    const nothing = (): undefined => undefined
+    return this.#scripts ? run() : this.#inTurn(sid, run, nothing)
   }
 
   /** Runs commands, without scripts where Redis, or a proxy before it, refuses them. */
@@ -467,15 +463,15 @@ async function extend(
   seconds: number,
   loaded: CookieData | undefined,
 ): Promise<Touched> {
-  if (loaded && !commands.eval) {
-    const held = await commands.get(key)
-    if (!held) return 'gone'
-    if (hasOtherLifetime(splitRecord(String(held))?.cookie, loaded)) return 'changed'
-  }
   if (loaded && commands.eval) {
     const lifetime = JSON.stringify(loaded.originalMaxAge ?? null)
     const reply = Number(await commands.eval(EXTEND, key, [lifetime, String(seconds)]))
     return reply === 0 ? 'gone' : reply === 1 ? 'extended' : 'changed'
+  }
+  if (loaded) {
+    const held = await commands.get(key)
+    if (!held) return 'gone'
+    if (hasOtherLifetime(splitRecord(String(held))?.cookie, loaded)) return 'changed'
   }
   return (await commands.expire(key, seconds)) ? 'extended' : 'gone'
 }

@@ -330,6 +330,32 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       })
     })
 
+    it('a callback that nobody waits for is called before the session is saved', async () => {
+      await browser.get('/plain/loginByCallbackUnawaited')
+      expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+    })
+
+    it('an id that the app puts into req.sessionID is not adopted', async () => {
+      const { setCookies } = await browser.get('/plain/chooseId')
+      expect(setCookies.join()).not.toContain('attacker')
+      const { json } = await browser.get('/plain/look')
+      expect(json.data).toEqual({ user: 'ann' })
+      expect(json.id).not.toContain('attacker')
+    })
+
+    it('an id that is old is replaced, the data kept, and is good for its grace', async () => {
+      const { id } = (await browser.get('/renewing/set?user=ann')).json
+      const old = browser.header
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      expect((await browser.get('/renewing/untouched')).setCookies).toHaveLength(1)
+      expect(browser.header).not.toBe(old)
+      const { json } = await browser.get('/renewing/look')
+      expect([json.id === id, json.data]).toEqual([false, { user: 'ann' }])
+      const late = await browser.get('/renewing/look', { headers: { cookie: old } })
+      expect(late.json.data).toEqual({ user: 'ann' })
+      expect(late.setCookies).toHaveLength(1)
+    })
+
     describe('a store that fails', () => {
       it('to load is an error, and replaces no cookie', async () => {
         const cookie = `connect.sid=${signed('some-id')}`
