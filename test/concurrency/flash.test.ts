@@ -54,7 +54,7 @@ async function deliverAtOnce(urls: string[], { add, read }: (typeof ways)['sessi
   expect([...new Set([...(await Promise.all(readers)).flat(), ...left])].sort()).toEqual(all)
 }
 
-describe.each(kinds)('messages of parallel requests on $name', { timeout: 60_000 }, (kind) => {
+describe.each(kinds)('messages of parallel requests on $name', (kind) => {
   it('are all delivered, each once', async () => {
     const store = await opened.open(kind)
     if (!store) return

@@ -1,8 +1,8 @@
 // A session that ends while a slow request still has it stays ended, and the slow request's answer does not show it.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, it, vi } from 'vitest'
-import type { Browser } from '../support/jar.ts'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import type { Browser, Reply } from '../support/jar.ts'
 import { spawnServer } from '../support/serve.ts'
 import { find, kinds } from './fixture/kinds.ts'
 import { open, ROUNDS, type Site, serverOf, tab, times } from './support.ts'
@@ -12,7 +12,7 @@ const opened = new Stores()
 
 /** What slow requests do once they may go on. */
 const WRITERS = ['/set/late', '/nested/late', '/lifetime/90000']
-const READERS = ['/read', '/untouched']
+const LATE = [...WRITERS, '/read', '/untouched']
 
 type End = (browser: Browser) => Promise<unknown>
 
@@ -34,37 +34,56 @@ interface Round {
 
 let rounds = 0
 
-/** One session, one slow request on it, one that ends it. */
-async function play({ site, route, end, url = site.url, race = false }: Round) {
+/** A slow request of a new session, which is under way. */
+interface Slow {
+  readonly id: string
+  readonly browser: Browser
+  /** Lets it go on. */
+  release(): void
+  readonly reply: Promise<Reply>
+}
+
+async function begin(site: Site, route: string): Promise<Slow> {
   const { browser, id } = await site.visitor()
   const hold = `round ${++rounds}`
   const arrived = site.arrival(hold)
-  const pending = tab(browser, site.url).get(`${route}?hold=${hold}`)
+  const reply = tab(browser, site.url).get(`${route}?hold=${hold}`)
   await arrived
-  const other = tab(browser, url)
+  return { id, browser, release: () => site.release(hold), reply }
+}
+
+/** One session, one slow request on it, one that ends it. */
+async function play({ site, route, end, url = site.url, race = false }: Round) {
+  const slow = await begin(site, route)
+  const other = tab(slow.browser, url)
   const ending = end(other)
   if (race) await delay(Math.random() * 4)
   else await ending
-  site.release(hold)
-  const reply = await pending
+  slow.release()
   await ending
-  return { id, other, reply }
+  return { id: slow.id, other, reply: await slow.reply }
 }
 
 /** Plays each kind of slow request in turn, all rounds at once, and expects that nothing comes back. */
-async function expectGone(
-  store: Opened,
-  round: Omit<Round, 'route'>,
-  late: readonly string[] = [...WRITERS, ...READERS],
-): Promise<void> {
-  const routes = times(ROUNDS, (n) => late[n % late.length] as string)
+async function expectGone(store: Opened, round: Omit<Round, 'route'>): Promise<void> {
+  const routes = times(ROUNDS, (n) => LATE[n % LATE.length] as string)
   const played = await Promise.all(routes.map((route) => play({ ...round, route })))
+  await expectNothing(store, routes, played, round.race)
+}
+
+/** Expects that the slow requests of `routes` had their sessions, and have neither brought them back nor shown them. */
+async function expectNothing(
+  store: Opened,
+  routes: readonly string[],
+  played: readonly { id: string; reply: Reply }[],
+  race = false,
+): Promise<void> {
   const outcomes = await Promise.all(
     played.map(async ({ id, reply }, n) => ({
       route: routes[n],
       status: reply.status,
       had: reply.json.id === id,
-      setCookies: round.race ? [] : reply.setCookies,
+      setCookies: race ? [] : reply.setCookies,
       there: await store.has(id),
     })),
   )
@@ -83,7 +102,7 @@ describe.each(kinds)('on $name', (kind) => {
     }
   })
 
-  it.runIf(kind.bundled && kind.shared)('a session that another process ends', { timeout: 60_000 }, async () => {
+  it.runIf(kind.bundled && kind.shared)('a session that another process ends', async () => {
     const store = await opened.open(kind)
     if (!store) return
     const options = { rolling: true, unset: 'destroy' } as const
@@ -98,19 +117,23 @@ describe.each(kinds)('on $name', (kind) => {
   })
 })
 
-describe.concurrent.each(kinds)('on $name', (kind) => {
-  it('a session that ran out', async () => {
+describe.each(kinds)('on $name', (kind) => {
+  it.each([false, true])('a session that ran out, rolling: %s', async (rolling) => {
+    // Only the date is faked, and the sessions end when all of the slow requests have them.
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => void vi.useRealTimers())
     const store = await opened.open(kind)
     if (!store) return
+    const site = await open(store.store, { rolling, cookie: { maxAge: 60_000 } })
     // One that cannot touch is not asked again about a session that was only read.
-    const late = store.store.touch ? undefined : WRITERS
-    await Promise.all(
-      [false, true].map(async (rolling) => {
-        const site = await open(store.store, { rolling, cookie: { maxAge: 2_000 } })
-        await expectGone(store, { site, end: () => delay(2_050) }, late)
-        await site.stop()
-      }),
-    )
+    const routes = store.store.touch ? LATE : WRITERS
+    const slow = await Promise.all(routes.map((route) => begin(site, route)))
+    vi.setSystemTime(Date.now() + 60_001)
+    await store.runOut(slow.map(({ id }) => id))
+    for (const { release } of slow) release()
+    const played = await Promise.all(slow.map(async ({ id, reply }) => ({ id, reply: await reply })))
+    await expectNothing(store, routes, played)
+    await site.stop()
   })
 })
 

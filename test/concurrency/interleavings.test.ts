@@ -39,7 +39,6 @@ const property = (setStage: SetStage, options: fc.Arbitrary<Scene['options']> = 
   fc.asyncProperty(scenes(options), (scene) => play(scene, setStage))
 
 const parameters = (numRuns: number) => ({ seed: SEED, numRuns: RUNS ?? numRuns })
-const timeout = 20_000 + (RUNS ?? 0) * 50
 
 const stores = new Stores()
 const closers: (() => unknown)[] = []
@@ -69,7 +68,7 @@ for (const kind of kinds.filter(({ bundled }) => !bundled)) {
 stages.callbacks = async () => foreign(find('callbacks'), new (callbackStore(bases))(() => 0))
 stages.promises = async () => foreign(find('promises'), new PromiseStore(() => 0))
 
-describe.each(Object.entries(stages))('on %s', { timeout }, (name, open) => {
+describe.each(Object.entries(stages))('on %s', (name, open) => {
   const isMissing = /redis/.test(name) && redisMissing !== undefined
   const isForeign = kinds.some((kind) => kind.name === name && !kind.bundled)
 
@@ -85,9 +84,6 @@ describe.each(Object.entries(stages))('on %s', { timeout }, (name, open) => {
     const details = await fc.check(property(await open(), overwriting), parameters(500))
     expect(details.failed).toBe(true)
     const [scene] = details.counterexample as [Scene]
-    console.log(
-      `${name}, concurrency: 'overwrite': ${JSON.stringify(scene)}\n${(details.errorInstance as Error).message}`,
-    )
     expect(scene.requests.length).toBeLessThan(4)
   })
 })

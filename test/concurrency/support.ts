@@ -4,7 +4,7 @@ import type { RequestHandler } from 'express'
 import type { SessionOptions } from '../../lib/index.ts'
 import { session } from '../../lib/index.ts'
 import { Browser } from '../support/jar.ts'
-import { connectFlash, originalSession } from '../support/required.ts'
+import { connectFlash } from '../support/required.ts'
 import { serve } from '../support/serve.ts'
 import { type App, createApp } from './fixture/app.ts'
 import type { AnyStore, Place, StoreCase } from './fixture/kinds.ts'
@@ -23,11 +23,6 @@ export interface Site extends App {
 
 export async function open(store: AnyStore, options: SessionOptions = {}): Promise<Site> {
   return openOn(session({ secret, resave: false, saveUninitialized: false, store, ...options }) as RequestHandler)
-}
-
-/** The same app with express-session 1.19. */
-export async function openOriginal(store: AnyStore): Promise<Site> {
-  return openOn(originalSession({ secret, resave: false, saveUninitialized: false, store }))
 }
 
 export async function openOn(sessions: RequestHandler): Promise<Site> {

@@ -3,8 +3,8 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll } from 'vitest'
-import { type RedisServer, redisMissing, startRedis } from '../support/redis.ts'
+import { afterAll, vi } from 'vitest'
+import { command, type RedisServer, redisMissing, startRedis } from '../support/redis.ts'
 import type { AnyStore, Place, StoreCase } from './fixture/kinds.ts'
 import { PromiseStore } from './fixture/stores.ts'
 
@@ -13,6 +13,10 @@ export interface Opened {
   readonly place: Place
   /** Whether the store has the session. */
   has(sid: string): Promise<boolean>
+  /** Whether the store has the session in `ms`: by the date, which is faked, or as Redis says, whose clock is its own. */
+  lasts(sid: string, ms: number): Promise<boolean>
+  /** Redis ends these sessions as it does when their time has come. */
+  runOut(sids: readonly string[]): Promise<void>
 }
 
 /** The stores of one test file, which are closed with it; one Redis server for all of them. */
@@ -28,17 +32,37 @@ export class Stores {
   }
 
   /** Undefined where this machine lacks what the store needs. */
-  async open(kind: StoreCase, Base?: unknown): Promise<Opened | undefined> {
+  async open(kind: StoreCase): Promise<Opened | undefined> {
     if (kind.needsRedis && redisMissing) return undefined
     if (kind.needsRedis) this.#redis ??= startRedis()
+    const redis = kind.needsRedis && (await this.#redis)
     const folder = await mkdtemp(join(tmpdir(), 'sessions-'))
-    const place = { folder, url: kind.needsRedis && (await this.#redis)?.url }
-    const store = await kind.open(place, Base)
+    const place = { folder, url: redis?.url }
+    const store = await kind.open(place)
     this.#closers.push(async () => {
       await kind.close?.(store)
       await rm(folder, { recursive: true, force: true })
     })
-    return { store, place, has: async (sid) => (await lookUp(store, sid)) !== undefined }
+    const has = async (sid: string): Promise<boolean> => (await lookUp(store, sid)) !== undefined
+    return {
+      store,
+      place,
+      has,
+      async lasts(sid, ms) {
+        if (redis) {
+          const left = Number(/^:(-?\d+)/.exec(await command(redis.port, `PTTL sess:${sid}`))?.[1])
+          return left === -1 || left > ms
+        }
+        const now = Date.now()
+        vi.setSystemTime(now + ms)
+        const found = await has(sid)
+        vi.setSystemTime(now)
+        return found
+      },
+      async runOut(sids) {
+        if (redis) await Promise.all(sids.map((sid) => command(redis.port, `PEXPIRE sess:${sid} 0`)))
+      },
+    }
   }
 }
 
