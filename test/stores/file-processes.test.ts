@@ -3,10 +3,10 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
+import { blocking, type Disk, pooled } from '../../stores/disk.ts'
 import { FileStore } from '../../stores/file.ts'
 import { bun } from '../support/serve.ts'
 import { crash } from './fixture/file-crash.ts'
@@ -25,6 +25,8 @@ afterAll(async () => {
   for (const path of folders) await rm(path, { recursive: true })
 })
 
+afterEach(() => void vi.restoreAllMocks())
+
 async function countFiles(path: string): Promise<number> {
   const found = await readdir(path, { recursive: true, withFileTypes: true })
   return found.filter((entry) => entry.isFile()).length
@@ -33,36 +35,31 @@ async function countFiles(path: string): Promise<number> {
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** Tests that mostly wait. */
-const waits = ['in its own time', 'touch extends a session', 'cookie has expired', 'same moment', 'Windows']
+const waits = ['touch extends a session', 'cookie has expired', 'same moment', 'Windows']
 
-const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+/** How often each of several processes does everything: `ROUNDS=1000` for the long form. */
+const ROUNDS = Number(process.env.ROUNDS ?? 40)
 
-describe.concurrent('FileStore in several processes', { timeout: 60_000 }, () => {
+describe.concurrent('FileStore in several processes', () => {
   it('leaves every acknowledged session readable and whole when its process is killed', async () => {
     const { path } = await open()
-    const runtimes = Array.from({ length: 8 }, (_, round) => (round % 2 ? bun : undefined))
+    const runtimes = Array.from({ length: 4 }, (_, round) => (round % 2 ? bun : undefined))
     const wrecks = await Promise.all(runtimes.map((runtime, round) => crash(path, round, runtime)))
     expect(wrecks.flatMap(({ faults }) => faults)).toEqual([])
-    for (const { acknowledged, writable } of wrecks) {
-      expect(acknowledged).toBeGreaterThan(0)
-      expect(writable).toBeLessThan(6_000)
-    }
+    for (const { acknowledged } of wrecks) expect(acknowledged).toBeGreaterThan(0)
   })
 
   it('loses nothing between four processes, of Node and of Bun', async () => {
     const { path, store } = await open()
     for (const counter of ['counter-0', 'counter-1', 'counter-2']) await store.set(counter, session({ n: 0 }))
-    const partners = await Promise.all([undefined, undefined, bun, bun].map((bun) => start('mix', path, 2_000, bun)))
+    const partners = await Promise.all([undefined, undefined, bun, bun].map((bun) => start('mix', path, ROUNDS, bun)))
     for (const partner of partners) partner.go()
     await Promise.all(partners.map(({ ended }) => ended))
     const total: Record<string, number> = {}
     for (const { said, complaints } of partners) {
       expect(complaints()).toBe('')
-      const [{ counted, errors, operations }] = said as [
-        { counted: Record<string, number>; errors: string[]; operations: number },
-      ]
+      const [{ counted, errors }] = said as [{ counted: Record<string, number>; errors: string[] }]
       expect(errors).toEqual([])
-      expect(operations).toBeGreaterThan(20)
       for (const [sid, n] of Object.entries(counted)) total[sid] = (total[sid] ?? 0) + n
     }
     for (const [sid, n] of Object.entries(total)) expect([sid, (await store.get(sid))?.n]).toEqual([sid, n])
@@ -72,65 +69,74 @@ describe.concurrent('FileStore in several processes', { timeout: 60_000 }, () =>
     const { path, store } = await open()
     const process = await start('end', path, 0, bun)
     process.go()
-    const begin = performance.now()
     await process.ended
-    expect(performance.now() - begin).toBeLessThan(5_000)
     expect([process.said, process.complaints()]).toEqual([['saved'], ''])
     expect(await store.get('last')).toBeDefined()
   })
 
   it.runIf(bun)('passes its tests under Bun', async () => {
     const pattern = `^(?!.*(${waits.join('|')}))`
-    const args = ['test', '--timeout', '30000', './test/stores/file.test.ts', '-t', pattern]
+    const args = ['test', '--timeout', '300000', './test/stores/file.test.ts', '-t', pattern]
     const { stderr } = await promisify(execFile)(bun as string, args, { cwd: root })
     expect(stderr).toMatch(/^ \d{2,} pass$/m)
     expect(stderr).toMatch(/^ 0 fail$/m)
   })
 })
 
-describe('FileStore with many sessions', { timeout: 60_000 }, () => {
-  it('finds one session among many as fast as among a few', async () => {
-    const { store } = await open()
-    const fill = async (from: number, to: number) => {
+describe('FileStore with many sessions', () => {
+  it('finds one among many by as many calls as one among a few', async () => {
+    const { path, store } = await open()
+    const fill = async (from: number, to: number): Promise<void> => {
       for (let n = from; n < to; n++) await store.set(`many-${n}`, session({ n }))
     }
-    const median = async (count: number) => {
-      const times: number[] = []
-      for (let i = 0; i < 600; i++) {
-        const n = Math.floor(Math.random() * count)
-        const begin = performance.now()
-        const found = await store.get(`many-${n}`)
-        times.push(performance.now() - begin)
-        if (found?.n !== n) throw new Error(`many-${n} is missing`)
+    const calls: string[] = []
+    for (const disk of [blocking, pooled]) {
+      for (const [name, call] of Object.entries(disk)) {
+        vi.spyOn(disk, name as keyof Disk).mockImplementation((...args: never[]) => {
+          calls.push(name)
+          return call(...args)
+        })
       }
-      return times.sort((a, b) => a - b)[300] as number
     }
-    await fill(0, 300)
-    await median(300)
-    const few = await median(300)
-    await fill(300, 3_000)
-    expect(await median(3_000)).toBeLessThan(3 * few + 0.1)
+    const look = async (n: number): Promise<string[]> => {
+      calls.length = 0
+      expect(await store.get(`many-${n}`)).toMatchObject({ n })
+      return [...calls]
+    }
+    await fill(0, 100)
+    const few = await look(50)
+    await fill(100, 3_000)
+    expect(few).toContain('open')
+    expect(await look(50)).toEqual(few)
+    expect(await look(2_500)).toEqual(few)
+    // Nor does the file system look through long folders.
+    const folders = await Promise.all((await readdir(path)).map((folder) => readdir(join(path, folder))))
+    expect(Math.max(...folders.map(({ length }) => length))).toBeLessThan(40)
     expect(await store.length()).toBe(3_000)
     expect(await store.all()).toHaveLength(3_000)
   })
 
-  it('deletes thousands of expired sessions without holding up the event loop', async () => {
+  it('deletes expired sessions little by little, and the process goes on meanwhile', async () => {
     const { path, store } = await open()
-    const past = Date.now() - 10_000
-    for (let n = 0; n < 5_000; n++) await store.set(`old-${n}`, { cookie: { expires: new Date(past) }, n })
+    const expired = { cookie: { expires: new Date(Date.now() - 10_000) } }
+    for (let n = 0; n < 3_000; n++) await store.set(`old-${n}`, expired)
     await store.set('young', session())
-    const loop = monitorEventLoopDelay({ resolution: 5 })
-    loop.enable()
-    const reaper = new FileStore({ path, reapInterval: 50 })
-    const end = Date.now() + 30_000
-    for (;;) {
-      await delay(100)
-      const left = await countFiles(path)
-      if (left === 1 || Date.now() > end) break
+    let atOnce = 0
+    let most = 0
+    for (const disk of [blocking, pooled]) {
+      const { unlink } = disk
+      vi.spyOn(disk, 'unlink').mockImplementation((path) => {
+        most = Math.max(most, ++atOnce)
+        return unlink(path)
+      })
     }
-    loop.disable()
-    expect(await countFiles(path)).toBe(1)
-    expect(loop.percentile(99) / 1e6).toBeLessThan(150)
+    const reaper = new FileStore({ path, reapInterval: 20 })
+    while ((await countFiles(path)) > 1) {
+      atOnce = 0
+      await new Promise(setImmediate)
+    }
+    expect(most).toBeGreaterThan(0)
+    expect(most).toBeLessThan(1_000)
     expect(await reaper.get('young')).toBeDefined()
   })
 })

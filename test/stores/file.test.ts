@@ -36,10 +36,19 @@ afterAll(async () => {
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
+/** Waits for what must come, however long that takes. */
 async function until(condition: () => unknown): Promise<void> {
-  for (const end = Date.now() + 10_000; !(await condition()); ) {
-    if (Date.now() > end) throw new Error('the condition did not come true')
-    await delay(10)
+  while (!(await condition())) await delay(10)
+}
+
+/** Stops the clock by which sessions expire; it is set by what this returns. */
+function stopDate(): { pass(ms: number): void } {
+  let now = Date.now()
+  vi.spyOn(Date, 'now').mockImplementation(() => now)
+  return {
+    pass(ms) {
+      now += ms
+    },
   }
 }
 
@@ -87,48 +96,6 @@ async function leave(store: FileStore, sid: string, pid?: number): Promise<strin
   return lock
 }
 
-// These mostly wait: all at the same time.
-describe.concurrent('FileStore, in its own time', () => {
-  it('lets sessions without a date live for ttl after their last write or touch', async () => {
-    const store = new FileStore({ path: await makeFolder(), ttl: 1_500, reapInterval: Infinity })
-    await store.set('browser', session({}, null))
-    await store.set('dated', session({}, 60_000))
-    await delay(900)
-    await store.touch('browser', session({}, null))
-    await delay(900)
-    expect(await store.get('browser')).toBeDefined()
-    await until(async () => !(await store.get('browser')))
-    expect(await store.get('dated')).toBeDefined()
-  })
-
-  it('waits three seconds for a lock of which nobody knows whose it is, and longer for one at work', async () => {
-    const store = new FileStore({ path: await makeFolder(), reapInterval: Infinity })
-    await leave(store, 'nobody')
-    const strange = await leave(store, 'stranger', dead)
-    await writeFile(strange, (await readFile(strange, 'utf8')).replace(/@[^"]*/, '@000000000000'))
-    const busy = await leave(store, 'busy', process.ppid)
-    const work = setInterval(() => fs.utimesSync(busy, 1, 1), 200)
-    const start = performance.now()
-    const done: string[] = []
-    const writing = [
-      store.set('nobody', session({ n: 2 })).then(() => done.push('nobody')),
-      change(store, 'stranger', (data) => ({ ...data, more: 1 })).then(() => done.push('stranger')),
-      store.set('busy', session({ n: 2 })).then(() => done.push('busy')),
-    ]
-    await until(() => done.length >= 2)
-    expect(performance.now() - start).toBeGreaterThan(2_900)
-    expect(performance.now() - start).toBeLessThan(5_000)
-    await delay(400)
-    expect(done.sort()).toEqual(['nobody', 'stranger'])
-    expect(await store.get('nobody')).toMatchObject({ n: 2 })
-    expect(await store.get('stranger')).toMatchObject({ n: 1, more: 1 })
-    clearInterval(work)
-    fs.unlinkSync(busy)
-    await Promise.all(writing)
-    expect(await store.get('busy')).toMatchObject({ n: 2 })
-  })
-})
-
 describe('options of FileStore', () => {
   it.each([
     [undefined, /path option .* folder/],
@@ -159,8 +126,9 @@ describe('options of FileStore', () => {
     const store = fileStore({ path, sync: undefined, ...nothing })
     expect(store).toBeInstanceOf(FileStore)
     expect(store.ttl).toBe(86_400_000)
+    stopDate()
     await store.set('one', session({}, null))
-    expect((await stat(fileOf(path, 'one'))).mtimeMs / 1000).toBeCloseTo(Date.now() / 1000 + 86_400, -1)
+    expect((await stat(fileOf(path, 'one'))).mtimeMs).toBeCloseTo(Date.now() + 86_400_000, -1)
   })
 
   it('a ttl that looks like seconds is warned about', async () => {
@@ -169,6 +137,20 @@ describe('options of FileStore', () => {
     new FileStore({ path, ttl: 86_400 })
     expect(warned).toHaveBeenCalledTimes(1)
     expect(warned.mock.calls[0]?.[0]).toMatch(/86400 milliseconds; were seconds meant/)
+  })
+
+  it('ttl is how long a session without a date lives after its last write or touch', async () => {
+    const store = new FileStore({ path, ttl: 3_600_000, reapInterval: Infinity })
+    const date = stopDate()
+    await store.set('browser', session({}, null))
+    await store.set('dated', session({}, 86_400_000))
+    date.pass(3_000_000)
+    await store.touch('browser', session({}, null))
+    date.pass(3_599_000)
+    expect(await store.get('browser')).toBeDefined()
+    date.pass(2_000)
+    expect(await store.get('browser')).toBeUndefined()
+    expect(await store.get('dated')).toBeDefined()
   })
 
   it('a relative path counts from where the process was when the store was made', async () => {
@@ -278,7 +260,9 @@ describe('the folder of FileStore', () => {
     await store.set('one', session({}, 1))
     const reaper = new FileStore({ path, reapInterval: 20 })
     await until(() => !fs.existsSync(file))
-    await delay(100)
+    // When that is gone as well, all of the folder has been visited.
+    await store.set('one', session({}, 1))
+    await until(() => !fs.existsSync(file))
     for (const name of foreign) expect(await readFile(name, 'utf8')).toBe('not yours')
     expect(reaper.path).toBe(path)
   })
@@ -400,8 +384,9 @@ describe('a session in FileStore', () => {
   })
 
   it('that has expired is missing everywhere, and cannot be changed or extended', async () => {
+    const date = stopDate()
     await store.set('one', session({ n: 1 }, 50))
-    await delay(60)
+    date.pass(51)
     const before = await readFile(fileOf(path, 'one'), 'utf8')
     expect(await change(store, 'one', () => ({ n: 2 }))).toBeUndefined()
     expect(await driverOf(store).touch('one', outgoing(), Date.now() + 60_000)).toBe('gone')
@@ -608,21 +593,27 @@ describe('update of FileStore', () => {
       })
       return [reads, JSON.parse(updated as string)]
     }
+    /** Reads the session this many ms after it was written. */
+    const readAfter = async (ms: number): Promise<string> => {
+      const written = (await stat(fileOf(path, 'one'))).ctimeMs
+      const now = vi.spyOn(Date, 'now').mockReturnValue(written + ms)
+      const record = await driver.read('one')
+      now.mockRestore()
+      return record as string
+    }
     await store.set('one', session({ a: 1 }))
     // Its date is told from that of a change made now.
-    await delay(30)
-    const [alone, first] = await add((await driver.read('one')) as string, 'b')
+    const [alone, first] = await add(await readAfter(30), 'b')
     expect([alone, first]).toMatchObject([0, { a: 1, b: 1 }])
 
-    await delay(30)
-    const from = (await driver.read('one')) as string
+    const from = await readAfter(30)
     const other = new FileStore({ path, reapInterval: Infinity })
     await other.set('one', session({ a: 2, b: 1 }))
     const [beside, second] = await add(from, 'c')
     expect([beside, second]).toMatchObject([1, { a: 2, b: 1, c: 1 }])
 
     // Read so soon after it was written that another change could have the same date.
-    const [soon, third] = await add((await driver.read('one')) as string, 'd')
+    const [soon, third] = await add(await readAfter(10), 'd')
     expect([soon, third]).toMatchObject([1, { a: 2, b: 1, c: 1, d: 1 }])
   })
 
@@ -678,6 +669,10 @@ describe('update of FileStore', () => {
 
 describe('a lock that was left behind', () => {
   it('does not keep anybody from reading, and a dead one not from writing', async () => {
+    // By a clock that stops after a second: nobody can be waiting for three.
+    const { now } = performance
+    const start = now.call(performance)
+    vi.spyOn(performance, 'now').mockImplementation(() => Math.min(now.call(performance), start + 1_000))
     for (const [n, write] of [
       () => store.set('one', session({ n: 2 })),
       () => change(store, 'one', () => ({ n: 2 })),
@@ -686,12 +681,41 @@ describe('a lock that was left behind', () => {
       await leave(store, 'one', dead)
       expect(await store.get('one')).toMatchObject({ n: 1 })
       await store.touch('one', session())
-      const start = performance.now()
       await write()
-      expect(performance.now() - start).toBeLessThan(1_500)
       if (n < 2) expect(await store.get('one')).toMatchObject({ n: 2 })
       expect(await files()).toHaveLength(n < 2 ? 1 : 0)
     }
+  })
+
+  it('is waited for three seconds when nobody knows whose it is, and longer when its owner is at work', async () => {
+    const nobody = await leave(store, 'nobody')
+    const strange = await leave(store, 'stranger', dead)
+    await writeFile(strange, (await readFile(strange, 'utf8')).replace(/@[^"]*/, '@000000000000'))
+    const busy = await leave(store, 'busy', process.ppid)
+    // Time passes in steps, and at each of them the owner of the last lock does something.
+    let passed = 0
+    const start = performance.now()
+    vi.spyOn(performance, 'now').mockImplementation(() => start + passed)
+    const looks = vi.spyOn(fs, 'statSync')
+    const done: Record<string, number> = {}
+    const writing = [
+      store.set('nobody', session({ n: 2 })).then(() => (done.nobody = passed)),
+      change(store, 'stranger', (data) => ({ ...data, more: 1 })).then(() => (done.stranger = passed)),
+      store.set('busy', session({ n: 2 })).then(() => (done.busy = passed)),
+    ]
+    await until(() => [nobody, strange, busy].every((lock) => looks.mock.calls.some(([path]) => path === lock)))
+    await until(() => {
+      if (passed < 4_000) passed += 100
+      fs.utimesSync(busy, 1, passed)
+      return Object.keys(done).length >= 2
+    })
+    expect(Object.keys(done).sort()).toEqual(['nobody', 'stranger'])
+    for (const after of Object.values(done)) expect(after).toBeGreaterThanOrEqual(3_000)
+    expect(await store.get('nobody')).toMatchObject({ n: 2 })
+    expect(await store.get('stranger')).toMatchObject({ n: 1, more: 1 })
+    fs.unlinkSync(busy)
+    await Promise.all(writing)
+    expect(await store.get('busy')).toMatchObject({ n: 2 })
   })
 
   it('is cleaned up when nobody wants it any more', async () => {
@@ -804,20 +828,24 @@ describe('a file that cannot be read', () => {
 
 describe('the reaper of FileStore', () => {
   it('deletes what has expired, and nothing else', async () => {
-    await store.set('short', session({}, 30))
-    await store.set('long', session({}, 60_000))
-    await store.set('touched', session({}, 300))
-    await store.set('copied', session({}, 60_000))
-    await store.touch('touched', session({}, 300_000))
+    const date = stopDate()
+    await store.set('short', session({}, 30_000))
+    await store.set('long', session({}, 600_000))
+    await store.set('touched', session({}, 30_000))
+    await store.set('copied', session({}, 600_000))
+    await store.touch('touched', session({}, 600_000))
     await utimes(fileOf(path, 'copied'), 1, 1)
     // Not a file, and in nobody's way.
     const odd = join(dirname(fileOf(path, 'short')), `${'0'.repeat(62)}.json`)
     await mkdir(odd)
     await utimes(odd, 1, 1)
+    date.pass(50_000)
     const reaper = new FileStore({ path, reapInterval: 20 })
     await until(() => !fs.existsSync(fileOf(path, 'short')))
     await rm(odd, { recursive: true })
-    await delay(400)
+    // When that is gone as well, all of the folder has been visited.
+    await store.set('short', { cookie: { expires: new Date(Date.now() - 60_000) } })
+    await until(() => !fs.existsSync(fileOf(path, 'short')))
     expect((await reaper.all()).map(({ id }) => id).sort()).toEqual(['copied', 'long', 'touched'])
     expect(await files()).toHaveLength(3)
   })
