@@ -63,5 +63,5 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
 /** One page of bun-router's documentation counts `cookie.maxAge` in seconds: so many whole days are no milliseconds. */
 function lintLifetime(option: string, value: unknown): void {
   if (typeof value !== 'number' || value < 86_400 || value > 31 * 86_400 || value % 86_400 !== 0) return
-  warn(`${option} is ${value} milliseconds; were seconds meant? Multiply by 1000`)
+  warn('WARN_SESSION_LIFETIME', `${option} is ${value} milliseconds; were seconds meant? Multiply by 1000`)
 }

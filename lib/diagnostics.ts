@@ -4,10 +4,23 @@ import { format } from 'node:util'
 
 const NAMESPACE = 'unisession'
 /** Names under which people already switch express-session's output on and off. */
-const NAMES = [NAMESPACE, 'express-session']
+const NAMES: readonly string[] = [NAMESPACE, 'express-session']
 
-/** True when `list`, as in DEBUG or NO_DEPRECATION, names this package (`*` is a wildcard, `-name` excludes). */
-export function listed(list: string | undefined): boolean {
+/** Each cause of a warning by a stable name, under which docs/troubleshooting.md has its meaning and its cure. */
+export type WarningCode =
+  | 'WARN_SESSION_COOKIE_INSECURE'
+  | 'WARN_SESSION_COOKIE_NAME'
+  | 'WARN_SESSION_COOKIE_NOT_SENT'
+  | 'WARN_SESSION_COOKIE_PREFIX'
+  | 'WARN_SESSION_LIFETIME'
+  | 'WARN_SESSION_MEMORY_STORE'
+  | 'WARN_SESSION_OPTION_UNKNOWN'
+  | 'WARN_SESSION_OPTION_VALUE'
+  | 'WARN_SESSION_REDIS_EVAL'
+  | 'WARN_SESSION_SECRET'
+
+/** True when `list`, as in DEBUG or NO_DEPRECATION, has one of `names` (`*` is a wildcard, `-name` excludes). */
+export function listed(list: string | undefined, names: readonly string[] = NAMES): boolean {
   let found = false
   for (const entry of (list ?? '').split(/[\s,]+/)) {
     const pattern = new RegExp(
@@ -16,7 +29,7 @@ export function listed(list: string | undefined): boolean {
         .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
         .replace(/\*/g, '.*')}$`,
     )
-    if (!entry || !NAMES.some((name) => pattern.test(name))) continue
+    if (!entry || !names.some((name) => pattern.test(name))) continue
     if (entry.startsWith('-')) return false
     found = true
   }
@@ -58,7 +71,17 @@ export function deprecate(message: string): void {
   if (once(message)) process.stderr.write(`express-session deprecated ${message}\n`)
 }
 
-/** Warns once a process, through `process.emitWarning`. */
-export function warn(message: string): void {
-  if (once(message)) process.emitWarning(message, 'SessionWarning')
+/**
+ * Warns of what works otherwise than somebody will have meant: once a process for each `message`, which says the cure,
+ * too. `detail`, such as an error, does not count. Silenced by `NO_WARNING=<code>` (a list, `*` is a wildcard) and by
+ * Node's `--disable-warning=<code>`.
+ */
+export function warn(code: WarningCode, message: string, detail?: string): void {
+  if (listed(process.env.NO_WARNING, [code]) || !once(message)) return
+  const address = `unisession: docs/troubleshooting.md#${code.toLowerCase()}`
+  process.emitWarning(message, {
+    type: 'SessionWarning',
+    code,
+    detail: detail === undefined ? address : `${detail}\n${address}`,
+  })
 }

@@ -697,7 +697,7 @@ export class Lifecycle implements RequestLife {
       const mend = forwarded
         ? 'set the option proxy: true, or app.set("trust proxy", 1)'
         : 'use https, or cookie: { secure: "auto" } while you develop'
-      warn(`no session cookie was sent: ${reason}; ${mend}`)
+      warn('WARN_SESSION_COOKIE_NOT_SENT', `no session cookie was sent: ${reason}; ${mend}`)
     }
   }
 }

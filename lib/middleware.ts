@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MemoryStore } from '../stores/memory.ts'
+import { warn } from './diagnostics.ts'
 import { optionError, SessionError } from './errors.ts'
 import { type BunwayNext, type BunwayRequest, type BunwayResponse, serveBunway } from './hosts/bunway.ts'
 import { type Next, serveConnect } from './hosts/connect.ts'
@@ -105,10 +106,10 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
     }
   }
   if (process.env.NODE_ENV === 'production' && store instanceof MemoryStore && store.max === undefined) {
-    console.warn(
-      'Warning: session() keeps sessions in a MemoryStore without limit, which is not\n' +
-        'designed for a production environment: it does not scale past a single process.\n' +
-        'Use a shared store, or new MemoryStore({ max }) to bound its memory.',
+    warn(
+      'WARN_SESSION_MEMORY_STORE',
+      'sessions are kept in a MemoryStore without limit, which is not designed for production: they are lost with the ' +
+        'process, and no other shares them; use another store, or new MemoryStore({ max }) to bound its memory',
     )
   }
   const port = portOf(store, dialect.ttlUnit)

@@ -203,7 +203,10 @@ function lintNames(given: object, known: readonly string[], what: string): void 
   for (const key of Object.keys(given)) {
     if (known.includes(key)) continue
     const meant = known.find((name) => name.toLowerCase() === key.toLowerCase())
-    warn(`${what}${key} is no option${meant ? `; ${what}${meant} is` : ', and has no effect'}`)
+    warn(
+      'WARN_SESSION_OPTION_UNKNOWN',
+      `${what}${key} is no option${meant ? `; ${what}${meant} is` : ', and has no effect'}`,
+    )
   }
 }
 
@@ -212,7 +215,10 @@ function lintSecrets(secrets: readonly unknown[]): void {
     try {
       createHmac('sha256', secret as Secret as string)
     } catch {
-      warn('secret option is neither a string nor another key that crypto.createHmac takes; each request will fail')
+      warn(
+        'WARN_SESSION_SECRET',
+        'secret option is neither a string nor another key that crypto.createHmac takes; each request will fail',
+      )
     }
   }
 }
@@ -222,49 +228,72 @@ function lint(options: SessionOptions, { name, cookie, secrets }: Settings): voi
   lintNames(options, OPTIONS, '')
   lintSecrets(secrets ?? [])
   if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) {
-    warn(`name option is ${JSON.stringify(name)}, which no cookie can be called; use letters, digits, ".", "_" and "-"`)
+    warn(
+      'WARN_SESSION_COOKIE_NAME',
+      `name option is ${JSON.stringify(name)}, which no cookie can be called; use letters, digits, ".", "_" and "-"`,
+    )
   }
   for (const flag of ['resave', 'rolling', 'saveUninitialized'] as const) {
     if (typeof options[flag] === 'string')
-      warn(`${flag} option is the string "${options[flag]}", which counts as true; use a boolean`)
+      warn(
+        'WARN_SESSION_OPTION_VALUE',
+        `${flag} option is the string "${options[flag]}", which counts as true; use a boolean`,
+      )
   }
-  if (typeof options.proxy === 'string') warn('proxy option is a string, which counts as not given; use true or false')
+  if (typeof options.proxy === 'string')
+    warn('WARN_SESSION_OPTION_VALUE', 'proxy option is a string, which counts as not given; use true or false')
   if (process.env.NODE_ENV === 'production') {
     for (const secret of secrets ?? []) {
       if (typeof secret === 'string' && Buffer.byteLength(secret) < 32) {
-        warn('secret option is shorter than 32 bytes; use a random one, such as crypto.randomBytes(32).toString("hex")')
+        warn(
+          'WARN_SESSION_SECRET',
+          'secret option is shorter than 32 bytes; use a random one, such as crypto.randomBytes(32).toString("hex")',
+        )
       }
     }
   }
   if (typeof cookie === 'function') return
   if (typeof cookie !== 'object') {
-    warn('cookie option must be an object or a function; each request will fail')
+    warn('WARN_SESSION_OPTION_VALUE', 'cookie option must be an object or a function; each request will fail')
     return
   }
   lintNames(cookie, ATTRIBUTES, 'cookie.')
   if (cookie.maxAge && typeof cookie.maxAge !== 'number' && !((cookie.maxAge as unknown) instanceof Date)) {
-    warn('cookie.maxAge must be a number of milliseconds; each request will fail')
+    warn('WARN_SESSION_LIFETIME', 'cookie.maxAge must be a number of milliseconds; each request will fail')
   }
   if (!/^(undefined|false|true|auto|lax|none|strict)$/i.test(String(cookie.sameSite ?? undefined))) {
-    warn(`cookie.sameSite is "${cookie.sameSite}"; it must be "lax", "strict", "none", "auto" or a boolean`)
+    warn(
+      'WARN_SESSION_OPTION_VALUE',
+      `cookie.sameSite is "${cookie.sameSite}"; it must be "lax", "strict", "none", "auto" or a boolean`,
+    )
   }
 
   for (const flag of ['secure', 'httpOnly', 'partitioned'] as const) {
     const value = cookie[flag]
     if (typeof value === 'string' && value !== 'auto')
-      warn(`cookie.${flag} is the string "${value}", which counts as true; use a boolean`)
+      warn('WARN_SESSION_OPTION_VALUE', `cookie.${flag} is the string "${value}", which counts as true; use a boolean`)
   }
   if (typeof cookie.maxAge === 'number' && cookie.maxAge > 0 && cookie.maxAge < 10_000) {
-    warn(`cookie.maxAge is ${cookie.maxAge} milliseconds; were seconds meant? Multiply by 1000`)
+    warn(
+      'WARN_SESSION_LIFETIME',
+      `cookie.maxAge is ${cookie.maxAge} milliseconds; were seconds meant? Multiply by 1000`,
+    )
   }
   if (name.startsWith('__Host-') && (!cookie.secure || cookie.domain || (cookie.path ?? '/') !== '/')) {
-    warn(`browsers refuse the cookie "${name}": the prefix __Host- needs secure: true, path: "/" and no domain`)
+    warn(
+      'WARN_SESSION_COOKIE_PREFIX',
+      `browsers refuse the cookie "${name}": the prefix __Host- needs secure: true, path: "/" and no domain`,
+    )
   } else if (name.startsWith('__Secure-') && !cookie.secure) {
-    warn(`browsers refuse the cookie "${name}": the prefix __Secure- needs secure: true`)
+    warn('WARN_SESSION_COOKIE_PREFIX', `browsers refuse the cookie "${name}": the prefix __Secure- needs secure: true`)
   }
   if (!cookie.secure) {
     if (String(cookie.sameSite).toLowerCase() === 'none')
-      warn('browsers refuse a cookie with sameSite "none" that is not secure; add secure: true')
-    if (cookie.partitioned) warn('browsers refuse a partitioned cookie that is not secure; add secure: true')
+      warn(
+        'WARN_SESSION_COOKIE_INSECURE',
+        'browsers refuse a cookie with sameSite "none" that is not secure; add secure: true',
+      )
+    if (cookie.partitioned)
+      warn('WARN_SESSION_COOKIE_INSECURE', 'browsers refuse a partitioned cookie that is not secure; add secure: true')
   }
 }

@@ -136,7 +136,11 @@ export class FileStore extends DriverStore {
       throw optionError('reapInterval option of FileStore must be a number of milliseconds above 0 (Infinity: never)')
     }
     if (typeof sync !== 'boolean') throw optionError('sync option of FileStore must be true or false')
-    if (ttl < SHORT_TTL) warn(`ttl option of FileStore is ${ttl} milliseconds; were seconds meant? Multiply by 1000`)
+    if (ttl < SHORT_TTL)
+      warn(
+        'WARN_SESSION_LIFETIME',
+        `ttl option of FileStore is ${ttl} milliseconds; were seconds meant? Multiply by 1000`,
+      )
 
     this.path = resolve(path)
     this.ttl = ttl

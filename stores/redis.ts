@@ -239,7 +239,10 @@ export class RedisStore extends DriverStore {
       } catch (error) {
         if (!REFUSED.test(String(error))) throw error
         this.#scripts = false
-        warn('Redis refuses EVAL: sessions that several processes change at the same moment are not merged')
+        warn(
+          'WARN_SESSION_REDIS_EVAL',
+          'Redis refuses EVAL: sessions that several processes change at the same moment are not merged',
+        )
       }
     }
     return this.#connection.run((commands) => work({ ...commands, eval: undefined }))

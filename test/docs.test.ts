@@ -216,6 +216,18 @@ describe('the documentation', () => {
     expect([...options, ...codes].filter((name) => !readme.includes(`\`${name}\``))).toEqual([])
   })
 
+  it('explains every warning, and none that there is not', () => {
+    const codes = (page: string): string[] => [...new Set(text(page).match(/WARN_SESSION_\w+/g) ?? [])].sort()
+    const sources = ['lib', 'stores'].flatMap((dir) =>
+      readdirSync(join(root, dir), { recursive: true, encoding: 'utf8' }).map((path) => `${dir}/${path}`),
+    )
+    const used = sources.filter((path) => path.endsWith('.ts') && path !== 'lib/diagnostics.ts').flatMap(codes)
+    const headings = [...text('docs/troubleshooting.md').matchAll(/^### (WARN_SESSION_\w+)$/gm)].map(([, code]) => code)
+    expect(codes('lib/diagnostics.ts')).toContain('WARN_SESSION_SECRET')
+    expect([...new Set(used)].sort()).toEqual(codes('lib/diagnostics.ts'))
+    expect(headings).toEqual(codes('lib/diagnostics.ts'))
+  })
+
   it('maps every source file, and none that is not there', () => {
     const map = text('docs/architecture.md')
     const files = ['lib', 'stores'].flatMap((dir) =>

@@ -254,7 +254,10 @@ describe.skipIf(redisMissing)('the commands of RedisStore', () => {
     const [taken, late] = await Promise.all([driver.take('one'), driver.update('one', from, increment)])
     expect([parsed(taken).n, late]).toEqual([20, undefined])
     expect(await client.exists('sess:one')).toBe(0)
-    expect(warned).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('Redis refuses EVAL'), 'SessionWarning')
+    expect(warned).toHaveBeenCalledExactlyOnceWith(
+      expect.stringContaining('Redis refuses EVAL'),
+      expect.objectContaining({ code: 'WARN_SESSION_REDIS_EVAL' }),
+    )
     warned.mockRestore()
     limited.destroy()
   })
