@@ -1,55 +1,151 @@
-// Builds dist/: ESM and CommonJS with types, then gives the CommonJS entries express-session's shape.
+// Builds dist/. All code is one file, unisession.cjs, so a process has one copy of it, whatever loads it. It is a
+// function of the modules that it needs: CommonJS gets them by `require`, ES modules by `import`, and a bundle of ES
+// modules has no `require` in it.
 
-import { readFile, writeFile } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { build } from 'tsdown'
 
+const require = createRequire(import.meta.url)
+
+/** The entries beside the main one, by their names in lib/entries.ts. */
+const named = { bunway: 'bunway', 'bun-router': 'bunRouter', testing: 'testing' }
+
 /** The paths into express-session that people import: one class each. */
-const deep = ['cookie', 'memory', 'session', 'store']
+const deep = { cookie: 'Cookie', memory: 'MemoryStore', session: 'Session', store: 'Store' }
 
-/** The entries beside the main one. */
-const named = ['bunway', 'bun-router', 'testing']
-
-const entry = {
-  index: 'lib/index.ts',
-  ...Object.fromEntries(named.map((name) => [name, `lib/${name}.ts`])),
-  ...Object.fromEntries(deep.map((name) => [`session/${name}`, `lib/deep/${name}.ts`])),
-}
-
-await build({
+const read = (file) => readFile(`dist/${file}`, 'utf8')
+const write = (file, text) => writeFile(`dist/${file}`, text)
+const options = {
   config: false,
-  entry,
-  format: { esm: { dts: false }, cjs: { dts: true } },
+  dts: false,
   fixedExtension: true,
-  outputOptions: { exports: 'named' },
+  format: 'esm',
   logLevel: 'warn',
   checks: { pluginTimings: false },
+}
+
+// The declarations are those of CommonJS. ES modules have them under other names: with declarations of their own, a
+// program that loads both would have two types of `req.session`, one without the app's properties.
+await build({
+  ...options,
+  entry: ['index', ...Object.keys(named)].map((name) => `lib/${name}.ts`),
+  dts: { emitDtsOnly: true },
+  outExtensions: () => ({ js: '.cjs', dts: '.d.cts' }),
+  outputOptions: { chunkFileNames: 'types/[name].cjs', minifyInternalExports: false },
 })
+await mkdir('dist/session')
 
-async function edit(path, change) {
-  const before = await readFile(path, 'utf8')
-  const after = change(before)
-  if (after === before) throw new Error(`nothing to change in ${path}`)
-  await writeFile(path, after)
+/** The names that a declaration exports, and the declaration without them. */
+const exported = (dts) => {
+  const [list, names] = /export \{([^}]*)\};\s*$/.exec(dts)
+  return { names, rest: dts.slice(0, -list.length) }
 }
-
-// ESM has the declarations of CommonJS under other names. With declarations of its own, a program that loads both (an
-// ES module whose store is typed in CommonJS) would have two types of `req.session`, one without the app's properties.
-const list = /export \{([^}]*)\};\s*$/
-for (const name of Object.keys(entry)) {
-  const [, names] = list.exec(await readFile(`dist/${name}.d.cts`, 'utf8')) ?? [null, ' default ']
-  await writeFile(`dist/${name}.d.mts`, `export {${names.replace(/\w+ as /g, '')}} from './${basename(name)}.cjs';\n`)
-}
-
+const index = exported(await read('index.d.cts'))
 // express-session is `module.exports = session` with statics, and code written for it names its types
 // `session.SessionData`, in CommonJS and ESM alike: the function is a namespace.
-await edit('dist/index.cjs', (js) => {
-  return `${js}\ndelete exports.default;\nmodule.exports = Object.assign(session, exports);\n`
+const statics = index.names.replace('session as default, ', '')
+await write('index.d.cts', `${index.rest}declare namespace session {\n  export {${statics}};\n}\nexport = session;\n`)
+await write('index.d.mts', `export {${statics}, default} from './index.cjs';\n`)
+for (const name of Object.keys(named)) {
+  const { names } = exported(await read(`${name}.d.cts`))
+  await write(`${name}.d.mts`, `export {${names.replaceAll(/\w+ as /g, '')}} from './${name}.cjs';\n`)
+}
+for (const [name, type] of Object.entries(deep)) {
+  await write(`session/${name}.d.cts`, `import { ${type} } from '../index.cjs';\nexport = ${type};\n`)
+  await write(`session/${name}.d.mts`, `export { default } from './${name}.cjs';\n`)
+}
+
+// The code, under the names of its source. Comments are in the declarations, where editors look for them; those that
+// speak to bundlers stay.
+await build({
+  ...options,
+  entry: { unisession: 'lib/entries.ts' },
+  clean: false,
+  outputOptions: { comments: { annotation: true, jsdoc: false, legal: true }, keepNames: true },
 })
-await edit('dist/index.d.cts', (dts) =>
-  dts.replace(list, (_, names) => {
-    const inside = names.replace(/,?\s*\w+ as default/, '')
-    return `declare namespace session {\n  export {${inside}};\n}\nexport = session;\n`
-  }),
+const modules = []
+const body = (await read('unisession.mjs'))
+  .replaceAll(/^import (?:(\w+)(?:, )?)?(\{.*\})? from "(.+)";$/gm, (_, whole, members, module) => {
+    modules.push(module)
+    const names = [whole, members?.replaceAll(' as ', ': ')].filter(Boolean)
+    return names.map((name) => `const ${name} = modules["${module}"];`).join('\n')
+  })
+  .replace(/^export \{(.*)\};\s*$/m, (_, names) => `return {${names.replaceAll(/(\w+) as (\w+)/g, '$2: $1')}};\n`)
+await rm('dist/unisession.mjs')
+await write(
+  'unisession.cjs',
+  `'use strict';
+let made;
+/** What each entry gives, made of the modules that whoever comes first has loaded. */
+module.exports = (modules) => made ??= make(modules);
+
+function make(modules) {
+${body}}
+`,
 )
-for (const name of deep) await edit(`dist/session/${name}.cjs`, (js) => `${js}\nmodule.exports = exports.default;\n`)
+
+// Both kinds of entries.
+const variable = (module) => module.replaceAll(/\W/g, '_')
+await write(
+  'load.cjs',
+  `'use strict';
+module.exports = require('./unisession.cjs')({
+${modules.map((module) => `\t'${module}': require('${module}'),\n`).join('')}});
+`,
+)
+// Names that a banner in front of a bundle does not declare, too. `cookie` is a module that has no default export in
+// some bundlers; a builtin whose namespace was passed would not show what somebody replaces in it.
+await write(
+  'load.mjs',
+  `${modules
+    .map((module) => {
+      const what = module.startsWith('node:') ? variable(module) : `* as ${variable(module)}`
+      return `import ${what} from '${module === 'cookie-signature' ? '#cookie-signature' : module}';\n`
+    })
+    .join('')}import unisession from './unisession.cjs';
+
+export default unisession({
+${modules.map((module) => `\t'${module}': ${variable(module)},\n`).join('')}});
+`,
+)
+
+const loaded = require('../dist/load.cjs')
+const members = (entry) => Object.keys(entry).filter((name) => name !== 'default')
+await write('index.cjs', `'use strict';\nmodule.exports = require('./load.cjs').index.session;\n`)
+await write(
+  'index.mjs',
+  `import unisession from './load.mjs';
+
+export const { ${members(loaded.index).join(', ')} } = unisession.index;
+export { session as default };
+`,
+)
+for (const [name, key] of Object.entries(named)) {
+  await write(`${name}.cjs`, `'use strict';\nmodule.exports = { ...require('./load.cjs').${key} };\n`)
+  await write(
+    `${name}.mjs`,
+    `import unisession from './load.mjs';
+
+export const { ${members(loaded[key]).join(', ')} } = unisession.${key};
+`,
+  )
+}
+for (const [name, type] of Object.entries(deep)) {
+  await write(`session/${name}.cjs`, `'use strict';\nmodule.exports = require('../load.cjs').index.${type};\n`)
+  await write(`session/${name}.mjs`, `export { ${type} as default } from '../index.mjs';\n`)
+}
+
+// cookie-signature is CommonJS, and requires `crypto`: what bundlers of ES modules take in its place.
+const signature = require.resolve('cookie-signature')
+await write(
+  'cookie-signature.mjs',
+  `// cookie-signature ${require('cookie-signature/package.json').version} by TJ Holowaychuk, MIT-licensed as this package is, for bundles of ES modules.
+import node_crypto from 'node:crypto';
+
+export const { sign, unsign } = ((exports, require) => {
+${await readFile(signature, 'utf8')}
+return exports;
+})({}, () => node_crypto);
+`,
+)

@@ -29,6 +29,7 @@ Object.assign(session, {
   Session,
   SessionError,
   Store,
+  session,
 })
 
 export type { FileStoreOptions } from '../stores/file.ts'

@@ -1,11 +1,13 @@
 // What is published: names, files, size.
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { execFile, execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gzipSync } from 'node:zlib'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import manifest from '../../package.json' with { type: 'json' }
-import { root } from '../support/install.ts'
+import { install, root } from '../support/install.ts'
 
 const read = (file: string): string => readFileSync(join(root, file), 'utf8')
 
@@ -13,14 +15,49 @@ const read = (file: string): string => readFileSync(join(root, file), 'utf8')
 const leaves = (part: unknown): string[] =>
   typeof part === 'string' ? [part] : Object.values(part as object).flatMap(leaves)
 
+/** The files that a path with a `*` stands for. */
+function expand(path: string): string[] {
+  const [folder, extension] = path.split('*') as [string, string | undefined]
+  if (extension === undefined) return [path]
+  const names = readdirSync(join(root, folder)).filter((name) => /^\w+/.exec(name)?.[0] + extension === name)
+  return names.map((name) => folder + name)
+}
+
 test('the public names', () => {
   const names = (file: string): string[] =>
     (/export \{(.*)\}/.exec(read(file))?.[1] ?? '').split(',').map((name) => name.trim())
-  const entries = Object.entries(manifest.exports).filter(([entry]) => !/(\.js(on)?|\/index)$/.test(entry))
-  const all = entries.map(([entry, to]) => [entry, names((to as (typeof manifest.exports)['.']).import.types)])
-  expect(Object.fromEntries(all)).toMatchInlineSnapshot(`
+  const types = Object.entries(manifest.exports)
+    .filter(([entry]) => !/(\.js(on)?|\/index)$/.test(entry))
+    .flatMap(([, to]) => expand((to as { import: string }).import.replace(/mjs$/, 'd.mts')))
+  expect(Object.fromEntries(types.map((file) => [file.slice(7, -6), names(file)]))).toMatchInlineSnapshot(`
     {
-      ".": [
+      "bun-router": [
+        "type FlashMessages",
+        "MemoryStore",
+        "type Session",
+        "type SessionData",
+        "type SessionMiddleware",
+        "SessionOptions",
+        "type SessionRequest",
+        "SessionStore",
+        "fileStore",
+        "redisStore",
+        "session",
+      ],
+      "bunway": [
+        "FileStore",
+        "type FileStoreOptions",
+        "MemoryStore",
+        "type MemoryStoreOptions",
+        "type Session",
+        "type SessionData",
+        "type SessionMiddleware",
+        "type SessionOptions",
+        "SessionStore",
+        "fromExpressStore",
+        "session",
+      ],
+      "index": [
         "type CallbackStore",
         "Cookie",
         "type CookieData",
@@ -46,50 +83,24 @@ test('the public names', () => {
         "type SessionMiddleware",
         "type SessionOptions",
         "Store",
-        "default",
         "session",
         "fileStore",
         "redisStore",
-      ],
-      "./bun-router": [
-        "type FlashMessages",
-        "MemoryStore",
-        "type Session",
-        "type SessionData",
-        "type SessionMiddleware",
-        "SessionOptions",
-        "type SessionRequest",
-        "SessionStore",
-        "fileStore",
-        "redisStore",
-        "session",
-      ],
-      "./bunway": [
-        "FileStore",
-        "type FileStoreOptions",
-        "MemoryStore",
-        "type MemoryStoreOptions",
-        "type Session",
-        "type SessionData",
-        "type SessionMiddleware",
-        "type SessionOptions",
-        "SessionStore",
-        "fromExpressStore",
-        "session",
-      ],
-      "./session/cookie": [
         "default",
       ],
-      "./session/memory": [
+      "session/cookie": [
         "default",
       ],
-      "./session/session": [
+      "session/memory": [
         "default",
       ],
-      "./session/store": [
+      "session/session": [
         "default",
       ],
-      "./testing": [
+      "session/store": [
+        "default",
+      ],
+      "testing": [
         "type CallbackStore",
         "type StoreUnderTest",
         "type TestRunner",
@@ -102,24 +113,57 @@ test('the public names', () => {
 })
 
 test('every entry leads to files that are there', () => {
-  const files = leaves([manifest.main, manifest.types, manifest.exports])
-  expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([])
+  const { main, types, imports, exports } = manifest
+  const paths = leaves([main, types, imports, exports]).filter((path) => path.startsWith('.'))
+  const files = paths.map((path) => [path, expand(path)] as const)
+  expect(files.filter(([, found]) => !found[0] || !found.every((file) => existsSync(join(root, file))))).toEqual([])
 })
 
-test('the package holds the build, its licence and its documentation', () => {
+test('the package holds the build, its licence and what its users read', () => {
   const pack = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
   const [{ files }] = JSON.parse(pack) as [{ files: { path: string }[] }]
-  const paths = files.map(({ path }) => path).filter((path) => !/^(dist|docs)\//.test(path))
-  expect(paths).toContain('LICENSE')
-  expect(paths.filter((path) => !['LICENSE', 'README.md', 'package.json'].includes(path))).toEqual([])
+  const paths = files.map(({ path }) => path)
+  const others = paths.filter((path) => !path.startsWith('dist/'))
+  expect(others.filter((path) => !/^docs\/\w+\.md$/.test(path)).sort()).toEqual([
+    'LICENSE',
+    'README.md',
+    'package.json',
+  ])
+  expect(others).toContain('docs/stores.md')
+  expect(others).not.toContain('docs/architecture.md')
 })
 
-test('the main entry stays small', () => {
-  const files = new Set(['dist/index.mjs'])
-  for (const file of files) {
-    for (const [, chunk] of read(file).matchAll(/from ["']\.\/(.+?)["']/g)) files.add(`dist/${chunk}`)
+test('a checkout that was not built packs what it would have built', { timeout: 120_000 }, async () => {
+  const checkout = await mkdtemp(join(tmpdir(), 'checkout-'))
+  try {
+    for (const path of readdirSync(root)) {
+      if (/^(dist|node_modules|coverage|\.git)$/.test(path)) continue
+      await cp(join(root, path), join(checkout, path), { recursive: true })
+    }
+    await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'))
+    const list = async (cwd: string, ...options: string[]): Promise<unknown> => {
+      const { stdout } = await promisify(execFile)('npm', ['pack', '--json', '--silent', ...options], { cwd })
+      const [{ files }] = JSON.parse(stdout) as [{ files: { path: string; size: number }[] }]
+      return files.map(({ path, size }) => `${path} ${size}`)
+    }
+    expect(await list(checkout)).toEqual(await list(root, '--dry-run', '--ignore-scripts'))
+  } finally {
+    await rm(checkout, { recursive: true, force: true })
   }
-  const size = [...files].reduce((sum, file) => sum + gzipSync(read(file)).length, 0)
-  // A dependency that found its way in would show.
-  expect(size).toBeLessThan(56 * 1024)
+})
+
+test('an install takes at most 400 KB, dependencies and types included', async () => {
+  const app = await install('unisession')
+  try {
+    const sizes = ['unisession', ...Object.keys(manifest.dependencies)].map((name) => {
+      const folder = join(app.dir, 'node_modules', name)
+      const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      const stats = files.map((file) => statSync(join(folder, file)))
+      return stats.filter((stat) => stat.isFile()).reduce((sum, { size }) => sum + size, 0)
+    })
+    expect(sizes.every((size) => size > 1000)).toBe(true)
+    expect(sizes.reduce((sum, size) => sum + size)).toBeLessThanOrEqual(400 * 1024)
+  } finally {
+    await app.remove()
+  }
 })

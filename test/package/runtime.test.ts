@@ -1,10 +1,18 @@
 // The packed package, under both names, as programs of Node and Bun load it.
 import { execFile } from 'node:child_process'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Installation, install } from '../support/install.ts'
 import { bun } from '../support/serve.ts'
 
-const sources = ['require.cjs', 'import.mjs', 'serve.mjs', 'dependents.cjs']
+const sources = ['require.cjs', 'import.mjs', 'one-copy.cjs', 'one-copy.mjs', 'serve.mjs', 'dependents.cjs']
+
+/** Packages that make a store of ours, by name, each in its own kind of JavaScript. */
+const dependents = (name: string): [string, string, string][] => [
+  ['store-in-commonjs', 'index.cjs', `exports.Theirs = class extends require('${name}').Store {}`],
+  ['store-in-esm', 'index.mjs', `import { Store } from '${name}'; export class Theirs extends Store {}`],
+]
 
 /** Runs a program to the end that it comes to by itself. */
 function run(command: string, file: string, cwd: string): Promise<string> {
@@ -25,6 +33,12 @@ describe.each(['express-session', 'unisession'])('as %s', { timeout: 60_000 }, (
   beforeAll(async () => {
     app = await install(name)
     cwd = await app.project('app', sources, {})
+    for (const [path, main, code] of dependents(name)) {
+      const folder = join(app.dir, 'node_modules', path)
+      await mkdir(folder)
+      await writeFile(join(folder, 'package.json'), JSON.stringify({ name: path, main }))
+      await writeFile(join(folder, main), code)
+    }
   })
   afterAll(() => app.remove())
 
