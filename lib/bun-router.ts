@@ -56,7 +56,12 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
       cookie: cookieWithDefaults({ maxAge, sameSite: 'lax' }, cookie),
       renewAfter: renew ? renewAfter : undefined,
     },
-    { bareRecords: true, ttlUnit: 's', autoCommit: autoCommit ?? true },
+    {
+      bareRecords: true,
+      ttlUnit: 's',
+      autoCommit: autoCommit ?? true,
+      extendsUnmodified: rest.rolling === true,
+    },
   )
 }
 

@@ -27,13 +27,13 @@ export interface SessionStore {
 /**
  * Session middleware with bunWay's documented defaults: cookie `connect.sid`, 24 hours (or as long as a `FileStore` or
  * `RedisStore` keeps its sessions), `sameSite: 'lax'`; `saveUninitialized` on; `destroy` takes the browser's cookie away.
- * `resave`, on as well, is for stores without `touch`, to keep their sessions alive. Promise-style stores are given
- * milliseconds, and records without a cookie are read.
+ * `resave: true` writes an unchanged session on every response; left out, it does so on stores without `touch`, to keep
+ * their sessions alive. Promise-style stores are given milliseconds, and records without a cookie are read.
  */
 export function session(options: SessionOptions = {}): SessionMiddleware {
-  const { resave = true, concurrency } = options
+  const { resave, concurrency } = options
   const store = options.store || (new MemoryStore() as SessionOptions['store'])
-  const rewrites = resave && typeof (store as PromiseStore).touch !== 'function'
+  const rewrites = resave ?? typeof (store as PromiseStore).touch !== 'function'
   const cookie = cookieWithDefaults({ maxAge: lifetimeIn(store, DAY), sameSite: 'lax' }, options.cookie)
   const defaults = { saveUninitialized: true, clearCookie: true }
   return createMiddleware(

@@ -103,8 +103,8 @@ export class Cookie implements CookieOptions {
   }
 
   /** @internal */
-  set expires(date: Date | null | false | undefined) {
-    this._expires = date
+  set expires(date: Date | string | number | null | false | undefined) {
+    this._expires = typeof date === 'string' || typeof date === 'number' ? new Date(date) : date
     this.originalMaxAge = this.maxAge as number | null
   }
 
@@ -155,19 +155,36 @@ export function isCookie(cookie: unknown): cookie is Cookie {
   return typeof (cookie as Cookie | undefined)?.toJSON === 'function'
 }
 
-/** `session.cookie = { ...session.cookie, maxAge }`: the attributes as they stand there, a lifetime above all. */
-export function cookieFrom(given: object | undefined): Cookie {
-  const { _expires, expires = _expires, originalMaxAge, ...attributes } = (given ?? {}) as Record<string, unknown>
-  const cookie = new Cookie(attributes as CookieOptions)
-  if (attributes.maxAge === undefined) cookie.expires = expires as Date
-  return cookie
+/** The attributes that an app can change on a cookie, besides its lifetime. */
+export const ATTRIBUTES = ['secure', 'httpOnly', 'domain', 'path', 'sameSite', 'priority', 'partitioned'] as const
+
+/**
+ * The cookie of a session whose app has put something else in its place, such as `{ maxAge }` or a copy as JSON:
+ * `configured`, with the attributes that stand there. `last`: the cookie that was there before.
+ * @throws TypeError when `maxAge` is not a number.
+ */
+export function cookieFrom(given: unknown, configured: Cookie, last: Cookie | undefined): Cookie {
+  if (typeof given !== 'object' || given === null) return configured
+  const { _expires, expires = _expires, maxAge, ...attributes } = given as Record<string, unknown>
+  const target = configured as unknown as Record<string, unknown>
+  for (const key of ATTRIBUTES) if (attributes[key] !== undefined) target[key] = attributes[key]
+  if (maxAge !== undefined) configured.maxAge = maxAge as number
+  else if (expires !== undefined) {
+    configured.expires = expires as Date
+    // The date of a mere copy stands for the lifetime that it was made from.
+    if (last && expiryOf(last) === expiryOf(configured)) configured.originalMaxAge = last.originalMaxAge
+  }
+  return configured
 }
 
-/** When a cookie lets its session expire, in ms since the epoch; undefined when it sets no date. */
+/**
+ * When a cookie lets its session expire, in ms since the epoch; undefined when it sets no date. Records hold dates as
+ * ISO or UTC text, or in milliseconds.
+ */
 export function expiryOf(cookie: { expires?: unknown; originalMaxAge?: unknown } | undefined): number | undefined {
   const expires = cookie?.expires
-  const time =
-    expires instanceof Date ? expires.getTime() : typeof expires === 'string' ? Date.parse(expires) : Number.NaN
+  const date = typeof expires === 'string' || typeof expires === 'number' ? new Date(expires) : expires
+  const time = date instanceof Date ? date.getTime() : Number.NaN
   return Number.isNaN(time) ? undefined : time
 }
 
@@ -176,12 +193,17 @@ export function hasOtherLifetime(stored: CookieData | undefined, loaded: CookieD
   return stored !== undefined && loaded !== undefined && stored.originalMaxAge !== loaded.originalMaxAge
 }
 
-/** A cookie as a store gave it back: the date is a date again, `originalMaxAge` as it was saved. */
+/**
+ * A cookie as a store gave it back: the date is a date again, `originalMaxAge` as it was saved. A date that has passed
+ * was not kept up to date: the store has kept the session alive without writing it, so it has its full lifetime.
+ */
 export function reviveCookie(data: CookieData): Cookie {
   const { expires, originalMaxAge, ...attributes } = data
   const cookie = new Cookie(attributes as CookieOptions)
-  if (expires !== undefined) cookie.expires = typeof expires === 'string' ? new Date(expires) : (expires as Date)
+  if (expires !== undefined) cookie.expires = expires as Date
   cookie.originalMaxAge = originalMaxAge
+  if (Number(originalMaxAge) > 0 && (expiryOf(cookie) ?? Infinity) <= Date.now())
+    cookie.maxAge = originalMaxAge as number
   return cookie
 }
 

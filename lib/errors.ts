@@ -3,6 +3,7 @@
 /** Stable names for what went wrong; safe to compare with, unlike messages. */
 export type SessionErrorCode =
   | 'ERR_SESSION_HOST'
+  | 'ERR_SESSION_ID'
   | 'ERR_SESSION_MISSING'
   | 'ERR_SESSION_OPTION'
   | 'ERR_SESSION_SECRET'

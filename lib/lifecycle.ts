@@ -2,16 +2,7 @@
 // hosts call the four acts, stores are behind their port.
 
 import type { EventEmitter } from 'node:events'
-import {
-  Cookie,
-  type CookieOptions,
-  cookieFrom,
-  expiryOf,
-  isCookie,
-  readCookies,
-  reviveCookie,
-  serializeCookie,
-} from './cookie.ts'
+import { Cookie, type CookieOptions, expiryOf, readCookies, reviveCookie, serializeCookie } from './cookie.ts'
 import { debug, debugging, deprecate, warn } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { type FlashShape, shapeFlash } from './flash.ts'
@@ -20,8 +11,10 @@ import type { Settings } from './options.ts'
 import type { Loaded, StorePort } from './port.ts'
 import type { Concurrency, SessionRecord } from './record.ts'
 import {
+  cookieOf,
   type ErrorCallback,
   emptyOut,
+  fill,
   hasOwnSave,
   hide,
   LIFE,
@@ -139,27 +132,33 @@ export class Lifecycle implements RequestLife {
   #ended: Cookie | undefined
   /** The session has another id than the browser knows. */
   #moved = false
+  /** What the app has assigned to `req.session` last, and what was in it then. */
+  #assigned: { readonly object: Data; readonly before: Data } | undefined
+  /** The life of the session that the app had put away before the middleware ran again. */
+  readonly #previous: Lifecycle | undefined
 
   /**
    * Starts the life of a session in this request, or says with undefined that the request goes on without one:
-   * it has one already, the store is away, or the path lies outside of the cookie's.
+   * it has one already, the store is away, or the path lies outside of the cookie's. A request whose app has put its
+   * session away gets what the store holds now.
    * @throws Error when there is no secret to sign with.
    */
   static begin(service: Service, req: Carrier, host: HostRequest): Lifecycle | undefined {
-    if (req[LIFE] !== undefined || req.session) return undefined
+    const previous = req[LIFE]
+    if (previous ? !previous.isAway : req.session) return undefined
     if (!service.ready) {
       debug('no session: store is disconnected')
       return undefined
     }
     const cookieOptions = cookieOptionsOf(service.settings, req)
     const { path = '/' } = cookieOptions
-    if (path && path !== '/' && !host.path.startsWith(path)) {
+    if (path && !isWithin(host.path, path)) {
       debug('no session: pathname mismatch, %s is outside of %s', host.path, path)
       return undefined
     }
     const secrets = service.settings.secrets ?? (req.secret ? [req.secret] : undefined)
     if (!secrets) throw new SessionError('ERR_SESSION_SECRET', 'secret option required for sessions')
-    return new Lifecycle(service, req, host, secrets, cookieOptions)
+    return new Lifecycle(service, req, host, secrets, cookieOptions, previous as Lifecycle | undefined)
   }
 
   private constructor(
@@ -168,12 +167,14 @@ export class Lifecycle implements RequestLife {
     host: HostRequest,
     secrets: readonly Secret[],
     cookieOptions: CookieOptions,
+    previous: Lifecycle | undefined,
   ) {
     this.#service = service
     this.#req = req
     this.#host = host
     this.#secrets = secrets
     this.#cookieOptions = cookieOptions
+    this.#previous = previous
   }
 
   get keepsUnmodified(): boolean {
@@ -187,6 +188,15 @@ export class Lifecycle implements RequestLife {
   /** The request has been answered. */
   get over(): boolean {
     return this.#committed
+  }
+
+  get isAway(): boolean {
+    return !this.#lazy && !this.#req.session
+  }
+
+  /** The middleware ran again since: another life has the request's session. */
+  get isReplaced(): boolean {
+    return this.#req[LIFE] !== this
   }
 
   get concurrency(): Concurrency {
@@ -203,6 +213,12 @@ export class Lifecycle implements RequestLife {
 
   /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
   load(): Maybe<void> {
+    // What the app has begun to do, such as a destroy, comes before.
+    if (this.#previous?.busy) return this.#previous.settled().then(() => this.#load())
+    return this.#load()
+  }
+
+  #load(): Maybe<void> {
     const req = this.#req
     req.sessionStore = this.#service.store
     const ids = this.#sentIds()
@@ -251,7 +267,7 @@ export class Lifecycle implements RequestLife {
 
   /** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */
   #take(id: string, { stored, ticket }: Loaded): Snapshot | undefined {
-    const fallback = this.#service.settings.bareRecords ? this.#newCookie().data : undefined
+    const fallback = this.#service.settings.bareRecords ? this.newCookie().data : undefined
     try {
       return new Snapshot(stored, ticket, false, fallback)
     } catch (error) {
@@ -304,7 +320,7 @@ export class Lifecycle implements RequestLife {
       }
     }
     // Whatever the app has put into req.sessionID meanwhile: an id is not adopted.
-    session ??= newSession(req, port, this.#newCookie(), this.#originalId)
+    session ??= newSession(req, port, this.newCookie(), this.#originalId)
     return this.dress(session)
   }
 
@@ -330,10 +346,13 @@ export class Lifecycle implements RequestLife {
     return this.#looked ? this.#current : this.open()
   }
 
-  /** `req.session = value`. */
+  /** `req.session = value`: data becomes the session's at once, so that it has a session's methods. */
   replace(value: unknown): void {
-    this.#looked = true
-    this.#current = value
+    if (isData(value)) this.#adopt(value)
+    else {
+      this.#looked = true
+      this.#current = value
+    }
   }
 
   /** Nobody has looked at the session, nor taken it away. */
@@ -346,11 +365,11 @@ export class Lifecycle implements RequestLife {
     const { settings, port } = this.#service
     const session = this.keepsObject ? this.#opened : undefined
     req.sessionID = settings.generateId(req)
-    if (session) renewSession(session, port, this.#newCookie())
-    else this.dress(newSession(req, port, this.#newCookie()))
+    if (session) renewSession(session, port, this.newCookie())
+    else this.dress(newSession(req, port, this.newCookie()))
   }
 
-  #newCookie(): Cookie {
+  newCookie(): Cookie {
     const options = this.#cookieOptions ?? cookieOptionsOf(this.#service.settings, this.#req)
     this.#cookieOptions = undefined
     const cookie = new Cookie(options)
@@ -423,7 +442,7 @@ export class Lifecycle implements RequestLife {
   }
 
   ended(session: Session): void {
-    this.#ended = session.cookie
+    this.#ended = cookieOf(session)
   }
 
   /** The app cannot be served with this session any more: nothing of it is written or sent. */
@@ -437,7 +456,7 @@ export class Lifecycle implements RequestLife {
    */
   head(): string | undefined {
     const req = this.#req
-    if (this.#failed) return undefined
+    if (this.#failed || this.isReplaced) return undefined
     const { settings, signer } = this.#service
     if (typeof req.sessionID !== 'string') return undefined
     const known = this.#sentId === req.sessionID
@@ -453,7 +472,7 @@ export class Lifecycle implements RequestLife {
       debug('no cookie: %s', record ? 'the session is gone' : 'no session')
       return this.#farewell()
     }
-    const cookie = session ? session.cookie : this.#loadedCookie()
+    const cookie = session ? cookieOf(session) : this.#loadedCookie()
     const wanted = !settings.autoCommit
       ? record?.wasWritten
       : known
@@ -467,7 +486,7 @@ export class Lifecycle implements RequestLife {
       this.#explainInsecure()
       return undefined
     }
-    this.#touch(session ?? cookie)
+    if (settings.extendsUnmodified || !known || (session && this.#isModified(session))) this.#touch(session ?? cookie)
     const secret = this.#secrets[0] as Secret
     const id = session ? session.id : (this.#originalId as string)
     const value = this.#sentCookies.get(id) ?? signer.sign(id, secret)
@@ -541,7 +560,7 @@ export class Lifecycle implements RequestLife {
     const req = this.#req
     const { settings, port } = this.#service
     const id = req.sessionID
-    if (!settings.autoCommit) return undefined
+    if (!settings.autoCommit || this.isReplaced) return undefined
     if (this.#lazy && (this.#snapshot ? true : !settings.saveUninitialized)) return this.#commitUntouched(id)
 
     const session = this.#session()
@@ -549,14 +568,14 @@ export class Lifecycle implements RequestLife {
       // Only what was there can have been unset: not after a store that failed to load it.
       if (req.sessionID && settings.unsetDestroys && req.session == null && req[LIFE] === this) {
         debug('destroying: req.session was unset')
-        const cookie = this.#opened?.cookie ?? (this.#snapshot && this.#loadedCookie())
+        const cookie = this.#opened ? cookieOf(this.#opened) : this.#snapshot && this.#loadedCookie()
         return chain(port.remove(id as string, this.#snapshot?.ticket), () => {
           this.#ended ??= cookie
         })
       }
       return undefined
     }
-    this.#touch(session)
+    if (settings.extendsUnmodified) this.#touch(session)
     if (typeof id !== 'string') {
       debug('session ignored because of bogus req.sessionID %o', id)
       return undefined
@@ -567,15 +586,16 @@ export class Lifecycle implements RequestLife {
     this.#settled = { session, modified }
 
     const known = this.#sentId === id
-    const saved = record.isSaved(data, session.cookie)
+    const saved = record.isSaved(data, cookieOf(session))
     const save = !settings.saveUninitialized && !record.wasSaved && !known ? modified && !saved : !saved
     if (save) {
       debug('saving %s', shorten(id))
+      this.#touch(session)
       return hasOwnSave(session)
         ? byCallback((done) => session.save(done))
         : record.write(new Outgoing(session.cookie, () => session, data), true)
     }
-    if (known && port.touches && !record.gone) {
+    if (known && port.touches && settings.extendsUnmodified && !record.gone) {
       debug('touching %s', shorten(id))
       return this.#extend(record, new Outgoing(session.cookie, () => session, data))
     }
@@ -599,6 +619,7 @@ export class Lifecycle implements RequestLife {
     const { port } = this.#service
     if (!this.#snapshot || typeof id !== 'string') return undefined
     const snapshot = this.#snapshot
+    if (this.keepsUnmodified && !this.#service.settings.extendsUnmodified) return undefined
     const cookie = this.#loadedCookie()
     this.#touch(cookie)
     const session = (): object => this.open() as object
@@ -613,17 +634,31 @@ export class Lifecycle implements RequestLife {
   #session(): Session | undefined {
     const value = this.#req.session
     if (value === null || typeof value !== 'object') return undefined
-    return RECORD in value ? (value as Session) : this.#adopt(value)
+    const session = isData(value) ? this.#adopt(value) : (value as Session)
+    this.#catchUp(session)
+    return session
   }
 
-  /** `req.session = {…}`: the session holds that data now. */
-  #adopt(value: object): Session {
+  /** `req.session = {…}`: the session holds that data now, except under the names of its methods. */
+  #adopt(data: Data): Session {
     const session = this.#opened ?? this.open()
-    const target = session as unknown as Record<string, unknown>
     emptyOut(session)
-    for (const [key, data] of Object.entries(value)) if (key !== 'cookie') target[key] = data
+    fill(session, data)
+    if (data.cookie) session.cookie = data.cookie as Cookie
+    this.#assigned = { object: data, before: { ...data } }
     this.#req.session = session
     return session
+  }
+
+  /** The app may have gone on with the object that it assigned. */
+  #catchUp(session: Session): void {
+    if (!this.#assigned) return
+    const { object, before } = this.#assigned
+    this.#assigned = undefined
+    const removed = Object.keys(before).filter((key) => !(key in object))
+    const changed = Object.entries(object).filter(([key, value]) => value !== before[key])
+    emptyOut(session, removed)
+    fill(session, Object.fromEntries(changed))
   }
 
   #isModified(session: Session): boolean {
@@ -638,7 +673,7 @@ export class Lifecycle implements RequestLife {
   }
 
   #touch(session: Session | Cookie): void {
-    if (!(session instanceof Cookie) && !isCookie(session.cookie)) session.cookie = cookieFrom(session.cookie)
+    if (!(session instanceof Cookie)) cookieOf(session)
     if (this.#touched) return
     this.#touched = true
     if (session instanceof Cookie) session.maxAge = session.originalMaxAge
@@ -739,6 +774,19 @@ function byCallback(call: (done: (error?: unknown) => void) => unknown): Promise
     // The app's own `save` may have forgotten the callback for a promise.
     if (isPromise(returned)) returned.then(() => resolve(), reject)
   })
+}
+
+type Data = Record<string, unknown>
+
+/** An object that is no session yet. */
+function isData(value: unknown): value is Data {
+  return typeof value === 'object' && value !== null && !(RECORD in value)
+}
+
+/** Whether a cookie of this `scope` is sent for `path` (RFC 6265 §5.1.4). */
+function isWithin(path: string, scope: string): boolean {
+  if (scope === '/') return true
+  return path.startsWith(scope) && (path.length === scope.length || scope.endsWith('/') || path[scope.length] === '/')
 }
 
 function cookieOptionsOf(settings: Settings, req: object): CookieOptions {

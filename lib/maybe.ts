@@ -41,6 +41,12 @@ export class Outcome<T> extends Promise<T> {
   }
 }
 
+/** As in express-session: no error argument at all where there is nothing to say. */
+function succeed<T>(callback: (error: unknown, value?: T) => void, value: T): void {
+  if (value === undefined) process.nextTick(callback)
+  else process.nextTick(callback, null, value)
+}
+
 /**
  * Ends a method that takes an optional Node-style callback. With one: it is called exactly once,
  * never synchronously, outside any promise, so what it throws is thrown as usual; `self` is returned
@@ -61,10 +67,10 @@ export function settle<S, T>(
   if (typeof callback === 'function') {
     if (isPromise(result)) {
       result.then(
-        (value) => process.nextTick(callback, null, value),
+        (value) => succeed(callback, value),
         (error: unknown) => process.nextTick(callback, error ?? new Error('session operation failed')),
       )
-    } else process.nextTick(callback, null, result)
+    } else succeed(callback, result)
     return self
   }
   const promise = isPromise(result) ? result : Promise.resolve(result)

@@ -5,7 +5,7 @@
 // one value; a deletion is a change; of two changes to one key the later commit, ours, wins. Only the lists of flash
 // messages are merged item by item.
 
-import { type Cookie, type CookieData, expiryOf, reviveCookie } from './cookie.ts'
+import { ATTRIBUTES, type Cookie, type CookieData, expiryOf, reviveCookie } from './cookie.ts'
 
 type Plain = Record<string, unknown>
 
@@ -85,17 +85,8 @@ export function mergeData(base: string, ours: string, theirs: string): string {
   return JSON.stringify(mergeKeys(before, after, held, mergeTop))
 }
 
-/** The attributes that an app can change on a cookie; its date follows from its lifetime. */
-const ATTRIBUTES = [
-  'originalMaxAge',
-  'secure',
-  'httpOnly',
-  'domain',
-  'path',
-  'sameSite',
-  'priority',
-  'partitioned',
-] as const satisfies (keyof CookieData)[]
+/** What an app can change on a cookie; its date follows from its lifetime. */
+const CHANGEABLE = ['originalMaxAge', ...ATTRIBUTES] as const satisfies (keyof CookieData)[]
 
 function differs(a: CookieData, b: CookieData, key: keyof CookieData): boolean {
   return (a[key] ?? null) !== (b[key] ?? null)
@@ -103,12 +94,12 @@ function differs(a: CookieData, b: CookieData, key: keyof CookieData): boolean {
 
 /** Whether an app changed its session's cookie, other than by letting it live on. */
 export function isCookieChanged(base: CookieData, ours: CookieData): boolean {
-  return ATTRIBUTES.some((key) => differs(base, ours, key))
+  return CHANGEABLE.some((key) => differs(base, ours, key))
 }
 
 /** Merges the cookie of a session: the attributes that we changed, and the date that belongs to the lifetime. */
 export function mergeCookie(base: CookieData, ours: CookieData, theirs: CookieData): Cookie {
-  const changed = ATTRIBUTES.filter((key) => differs(base, ours, key)).map((key) => [key, ours[key]])
+  const changed = CHANGEABLE.filter((key) => differs(base, ours, key)).map((key) => [key, ours[key]])
   const merged: CookieData = { ...theirs, ...Object.fromEntries(changed) }
   const isLater = (expiryOf(ours) ?? 0) >= (expiryOf(theirs) ?? 0)
   if (differs(ours, theirs, 'originalMaxAge') ? !differs(ours, merged, 'originalMaxAge') : isLater) {

@@ -3,7 +3,8 @@
 import { createHmac } from 'node:crypto'
 import type { CookieOptions } from './cookie.ts'
 import { deprecate, warn } from './diagnostics.ts'
-import { optionError } from './errors.ts'
+import { optionError, SessionError } from './errors.ts'
+import { isPromise } from './maybe.ts'
 import type { TtlUnit } from './port.ts'
 import type { Concurrency } from './record.ts'
 import { generateId, type Secret } from './signature.ts'
@@ -26,7 +27,10 @@ export interface SessionOptions {
   key?: string | undefined
   /** Attributes of the cookie, or a function of the request that gives them. Default `{ path: '/', httpOnly: true, secure: false, maxAge: null }`. */
   cookie?: CookieOptions | ((req: HostRequest) => CookieOptions) | undefined
-  /** Makes a new session's id; must be unique and hard to guess. Default: 192 random bits, base64url. */
+  /**
+   * Makes a new session's id, at once; must be unique and hard to guess. What is no non-empty string is an error of the
+   * request, `ERR_SESSION_ID`. Default: 192 random bits, base64url.
+   */
   genid?: ((req: HostRequest) => string) | undefined
   /** Trust `X-Forwarded-Proto`: `true` yes, `false` no, undefined: as Express's `trust proxy` says (`req.secure`). */
   proxy?: boolean | undefined
@@ -65,6 +69,7 @@ export interface SessionOptions {
 export interface Dialect {
   readonly autoCommit?: boolean
   readonly bareRecords?: boolean
+  readonly extendsUnmodified?: boolean
   /** Unit of the times that a promise-style store is given. Default `'ms'`. */
   readonly ttlUnit?: TtlUnit
 }
@@ -86,6 +91,8 @@ export interface Settings {
   readonly autoCommit: boolean
   /** Records without a cookie are sessions, too. */
   readonly bareRecords: boolean
+  /** A request that changes nothing extends its session, too. */
+  readonly extendsUnmodified: boolean
   /** Age in milliseconds at which an id is replaced; undefined: never. */
   readonly renewAfter: number | undefined
   /** For how many milliseconds the old id is good then. */
@@ -119,7 +126,7 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     name: String(options.name || options.key || 'connect.sid'),
     secrets: secret ? (Array.isArray(secret) ? secret : [secret]) : undefined,
     cookie: options.cookie || {},
-    generateId: generate,
+    generateId: (req) => checkId(generate(req)),
     proxy: options.proxy,
     resave: Boolean(resave),
     rolling: Boolean(options.rolling),
@@ -129,6 +136,7 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     clearCookie: readFlag(options, 'clearCookie'),
     autoCommit: dialect.autoCommit ?? true,
     bareRecords: dialect.bareRecords ?? false,
+    extendsUnmodified: dialect.extendsUnmodified ?? true,
     renewAfter: readMilliseconds(options, 'renewAfter'),
     renewGrace: readMilliseconds(options, 'renewGrace', 0) ?? 30_000,
   }
@@ -137,6 +145,14 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
   }
   lint(options, settings)
   return settings
+}
+
+/** @throws SessionError `ERR_SESSION_ID` when `genid` has made no id. */
+function checkId(id: unknown): string {
+  if (typeof id === 'string' && id !== '') return id
+  if (isPromise(id)) id.then(undefined, () => {})
+  const given = isPromise(id) ? 'a promise' : id === '' ? 'an empty one' : String(id)
+  throw new SessionError('ERR_SESSION_ID', `genid option must return a non-empty string, at once; it returned ${given}`)
 }
 
 function readFlag(options: SessionOptions, name: 'clearCookie'): boolean {

@@ -50,6 +50,8 @@ export class SessionRecord {
 
   /** The cookie that was stored where another request had changed it, too: the one for the browser. */
   mergedCookie: Cookie | undefined
+  /** The session's cookie, also after the app has put something else in its place. */
+  cookie: Cookie | undefined
 
   #id: string
   readonly #owner: RecordOwner
@@ -59,6 +61,8 @@ export class SessionRecord {
   #saved: string | undefined
   #ticket: Ticket | undefined
   #written = false
+  /** What a save waits for. */
+  #waiting: Promise<void> | undefined
   /** The write that is under way. */
   #writing: Promise<void> | undefined
   /** The data that the app itself has saved, or tried to. */
@@ -128,8 +132,18 @@ export class SessionRecord {
     return this.#overwrites || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
   }
 
+  /** Lets what is saved from now on wait for `work`, whatever comes of it. */
+  after(work: Promise<unknown>): void {
+    const done = (): void => {
+      if (this.#waiting === waiting) this.#waiting = undefined
+    }
+    const waiting = work.then(done, done)
+    this.#waiting = waiting
+  }
+
   /** Writes the session as it is now. The app hears how that goes: the same data is not tried again behind its back. */
   save(session: { cookie: Cookie }): Maybe<void> {
+    if (this.#waiting) return this.#waiting.then(() => this.save(session))
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
     this.#tried = ours
     return this.write(ours)

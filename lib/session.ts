@@ -1,11 +1,12 @@
 // `req.session`: the user's data, and the methods on it. Knows its record, never a host or a store's inside.
 
-import { type Cookie, type CookieData, isCookie, reviveCookie } from './cookie.ts'
+import { Cookie, type CookieData, cookieFrom, isCookie, reviveCookie } from './cookie.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
 import { chain, isPromise, type Maybe, Outcome, settle } from './maybe.ts'
+import { mergeCookie, mergeData } from './merge.ts'
 import type { StorePort } from './port.ts'
 import { NO_OWNER, type RecordOwner, SessionRecord } from './record.ts'
-import type { Snapshot } from './snapshot.ts'
+import { type Snapshot, serializeData } from './snapshot.ts'
 
 /**
  * What a session holds. Add your own properties:
@@ -39,6 +40,8 @@ export interface SessionRequest {
 export interface RequestLife extends RecordOwner {
   /** The request has been answered: whoever handles it again begins anew. */
   readonly over: boolean
+  /** The app has put nothing, or no session, into `req.session`. */
+  readonly isAway: boolean
   /** Loaded sessions count as saved until they change: the `resave: false` rule. */
   readonly keepsUnmodified: boolean
   /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
@@ -51,8 +54,10 @@ export interface RequestLife extends RecordOwner {
   ended(session: Session): void
   /** Gives a session what its host promises of it. */
   dress(session: Session): Session
-  /** Gives the request a new, empty session under a new id. */
+  /** Gives the request a new, empty session under a new id. @throws SessionError when `genid` gives none. */
   generate(): void
+  /** A cookie with the attributes that the options set for this request. */
+  newCookie(): Cookie
 }
 
 export const LIFE: unique symbol = Symbol.for('unisession.life') as never
@@ -106,19 +111,21 @@ export class Session {
 
   /** Sets `cookie.maxAge` back to `cookie.originalMaxAge`. */
   resetMaxAge(): this {
-    this.cookie.maxAge = this.cookie.originalMaxAge
+    const cookie = cookieOf(this)
+    cookie.maxAge = cookie.originalMaxAge as number
     return this
   }
 
   /**
-   * Saves now rather than at the end of the request. Rejects with the store's error, or with
-   * `ERR_SESSION_SERIALIZE` when the data is not JSON (a cycle, a BigInt).
+   * Saves now rather than at the end of the request, for the session's full lifetime from now on. Rejects with the
+   * store's error, or with `ERR_SESSION_SERIALIZE` when the data is not JSON (a cycle, a BigInt).
    */
   save(callback: ErrorCallback): this
   save(): Promise<void>
   save(callback?: ErrorCallback): this | Promise<void>
   save(callback?: ErrorCallback): this | Promise<void> {
-    return settleFor(this, () => recordOf(this).save(this), callback) as this | Promise<void>
+    const save = (): Maybe<void> => recordOf(this).save(this.resetMaxAge())
+    return settleFor(this, save, callback) as this | Promise<void>
   }
 
   /**
@@ -157,7 +164,8 @@ export class Session {
   /**
    * Replaces the session by an empty one under a new id: do it whenever a user signs in
    * (OWASP Session Management, "Renew the Session ID After Any Privilege Level Change").
-   * `keep: true` carries the data and the cookie's lifetime over. Use `req.session` afterwards, not this object.
+   * `keep: true` carries the data and the cookie's lifetime over. Use `req.session` afterwards, not this object: without
+   * a callback the new session is there at once, with one when it is called, as in express-session.
    */
   regenerate(callback: ErrorCallback): this
   regenerate(options: RegenerateOptions, callback: ErrorCallback): this
@@ -165,7 +173,7 @@ export class Session {
   regenerate(first?: RegenerateOptions | ErrorCallback, second?: ErrorCallback): this | Promise<void> {
     const callback = typeof first === 'function' ? first : second
     const keep = typeof first === 'object' && first?.keep === true
-    return settleFor(this, () => regenerate(this, keep), callback) as this | Promise<void>
+    return settleFor(this, () => regenerate(this, keep, callback === undefined), callback) as this | Promise<void>
   }
 
   /** @internal */
@@ -231,6 +239,19 @@ function recordOf(session: Session): SessionRecord {
   throw new TypeError('this session belongs to no request; make it with store.createSession(req, data)')
 }
 
+/** The session's cookie. Where the app has put something else in its place, a cookie is made of that. */
+export function cookieOf(session: Session): Cookie {
+  const given: unknown = session.cookie
+  const record = session[RECORD]
+  if (isCookie(given) || !record) return given as Cookie
+  const last = record.cookie
+  const configured = session.req[LIFE]?.newCookie() ?? (last ? reviveCookie(last.data) : new Cookie())
+  configured.issuedAt = last?.issuedAt
+  session.cookie = cookieFrom(given, configured, last)
+  record.cookie = session.cookie
+  return session.cookie
+}
+
 /** Makes `req.session` of what a store held. */
 export function openSession(
   req: SessionRequest,
@@ -242,8 +263,7 @@ export function openSession(
   // Before the app can change what the store handed over.
   void snapshot.data
   const session = new Session(req, snapshot.open(), id)
-  session.cookie = cookie ?? reviveCookie(snapshot.cookie)
-  session[RECORD] = loadedRecord(req, port, snapshot, id)
+  bind(session, loadedRecord(req, port, snapshot, id), cookie ?? reviveCookie(snapshot.cookie))
   req.session = session
   return session
 }
@@ -264,17 +284,27 @@ function reopenSession(session: Session, port: StorePort, snapshot: Snapshot): v
   void snapshot.data
   emptyOut(session)
   fill(session, snapshot.open())
-  session.cookie = reviveCookie(snapshot.cookie)
-  session[RECORD] = loadedRecord(session.req, port, snapshot)
+  bind(session, loadedRecord(session.req, port, snapshot), reviveCookie(snapshot.cookie))
+}
+
+function bind(session: Session, record: SessionRecord, cookie: Cookie): void {
+  session.cookie = cookie
+  record.cookie = cookie
+  session[RECORD] = record
 }
 
 /** Puts data into a session, except under the names of its methods. */
-function fill(session: Session, data: object): void {
+export function fill(session: Session, data: object): void {
   for (const key in data) {
     const value = (data as Record<string, unknown>)[key]
     if (key === 'flash') writeFlash(session, value, true)
-    else if (!(key in session)) (session as unknown as Record<string, unknown>)[key] = value
+    else if (isData(session, key) || !(key in session)) (session as unknown as Record<string, unknown>)[key] = value
   }
+}
+
+/** Whether the session holds data under `key`. */
+function isData(session: object, key: string): boolean {
+  return key !== 'cookie' && Object.prototype.propertyIsEnumerable.call(session, key)
 }
 
 /** Makes `req.session` a new one. */
@@ -293,46 +323,87 @@ export function renewSession(session: Session, port: StorePort, cookie: Cookie):
 }
 
 function begin(session: Session, port: StorePort, cookie: Cookie): void {
-  session.cookie = cookie
-  session[RECORD] = SessionRecord.create(session.id, port, session.req[LIFE] ?? NO_OWNER)
+  bind(session, SessionRecord.create(session.id, port, session.req[LIFE] ?? NO_OWNER), cookie)
 }
 
 /** Takes the data out of a session. */
-export function emptyOut(session: Session): void {
+export function emptyOut(session: Session, keys: string[] = Object.keys(session)): void {
   const target = session as unknown as Record<string, unknown>
-  for (const key of Object.keys(session)) if (key !== 'cookie') delete target[key]
+  for (const key of keys) if (isData(session, key)) delete target[key]
 }
 
-/** Gives the request a new session, with the data and the lifetime of `kept`. */
-function startAnew(req: SessionRequest, kept: object | undefined): void {
+/** Gives the request a new, empty session. */
+function startAnew(req: SessionRequest): Session {
   const life = req[LIFE]
   if (life) life.generate()
   else (req.sessionStore as { generate(req: SessionRequest): void }).generate(req)
-  if (kept) carryOver(kept, req.session as Session)
+  return req.session as Session
 }
 
-function regenerate(session: Session, keep: boolean): Maybe<void> {
+/** What a request knows of a session that goes on under a new id. */
+interface Kept {
+  /** The data as JSON. */
+  readonly data: string
+  readonly cookie: CookieData
+}
+
+/** `atOnce`: the new session is there when this returns, otherwise when the store has ended the old one. */
+function regenerate(session: Session, keep: boolean, atOnce: boolean): Maybe<void> {
   const { req } = session
-  const current = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
-  const renew = (kept?: object | void): void => startAnew(req, kept ?? undefined)
+  const record = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
+  const old = { ...session, cookie: reviveCookie(cookieOf(session).data) }
+  const kept: Kept | undefined = keep ? { data: serializeData(old), cookie: old.cookie.data } : undefined
+  let next: { readonly session: Session; readonly cookie: CookieData } | undefined
+
+  const start = (): void => {
+    if (next) return
+    const started = startAnew(req)
+    next = { session: started, cookie: started.cookie.data }
+    if (!kept) return
+    const { cookie: _, ...data } = old
+    Object.assign(started, data)
+    setCookie(started, old.cookie)
+  }
+  const finish = (held: object | undefined): void => {
+    start()
+    if (kept && next) bringAlong(next.session, kept, (held ?? { cookie: next.cookie }) as WithCookie)
+  }
   // As in express-session, the new session is there even when the old one could not be destroyed.
-  const renewAndThrow = (error: unknown): never => {
-    renew(keep ? { ...session } : undefined)
+  const fail = (error: unknown): never => {
+    start()
     throw error
   }
-  let replaced: Maybe<void>
+
+  if (atOnce) start()
+  let finished: Maybe<void>
   try {
-    replaced = chain(keep ? current.take(session) : current.destroy(), renew)
+    finished = chain(keep ? record.take(old) : chain(record.destroy(), () => undefined), finish)
   } catch (error) {
-    return renewAndThrow(error)
+    return fail(error)
   }
-  return isPromise(replaced) ? replaced.catch(renewAndThrow) : replaced
+  if (!isPromise(finished)) return undefined
+  // What is saved under the new id must not come before what others have made of the session.
+  if (kept) next?.session[RECORD]?.after(finished)
+  return finished.catch(fail)
 }
 
-function carryOver(from: object, to: Session): void {
-  const target = to as unknown as Record<string, unknown>
-  const { cookie, ...data } = from as { cookie: Cookie | CookieData }
-  Object.assign(target, data)
-  const { issuedAt } = to.cookie
-  to.cookie = reviveCookie({ ...(isCookie(cookie) ? cookie.data : cookie), issuedAt })
+type WithCookie = { cookie: Cookie | CookieData }
+
+/** Adds what others have stored under the old id, the end of the session included, to what this request has made of it since. */
+function bringAlong(session: Session, kept: Kept, held: WithCookie): void {
+  const data = serializeData(held)
+  if (data !== kept.data) {
+    const merged = mergeData(kept.data, serializeData(session), data)
+    emptyOut(session)
+    fill(session, JSON.parse(merged))
+  }
+  const cookie = isCookie(held.cookie) ? held.cookie.data : held.cookie
+  setCookie(session, mergeCookie(kept.cookie, cookieOf(session).data, cookie))
+}
+
+/** Gives a session another cookie, for the id that it has. */
+function setCookie(session: Session, cookie: Cookie): void {
+  const record = recordOf(session)
+  cookie.issuedAt = record.cookie?.issuedAt
+  bind(session, record, cookie)
 }

@@ -102,6 +102,7 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     throw error
   }
   await life.commit(carriesCookies(answer))
+  if (life.isReplaced) return answer as Response
   return withCookie(answer, life.head()) as Response
 }
 

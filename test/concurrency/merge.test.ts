@@ -311,7 +311,7 @@ function sorted(value: unknown): unknown {
 }
 
 describe('the cookie of two requests', () => {
-  const at = (ms: number): string => new Date(1_700_000_000_000 + ms).toISOString()
+  const at = (ms: number): string => new Date(4_000_000_000_000 + ms).toISOString()
   const cookie = (changes: Partial<CookieData> = {}): CookieData => ({
     originalMaxAge: 1_000,
     expires: at(1_000),

@@ -149,8 +149,19 @@ describe.skipIf(!bun)('sessions as bun-router documents them', () => {
       expect(await visitor.ask('done')).toEqual([])
     })
 
-    it('a store of the app’s own is told its times in seconds', async () => {
+    it('without rolling, a request that changes nothing extends nothing', async () => {
       const visitor = visit('own')
+      await visitor.post('/remember')
+      for (const path of ['/untouched', '/data']) {
+        await visitor.ask('done')
+        expect((await visitor.get(path)).setCookies).toEqual([])
+        expect(await visitor.ask('done')).toEqual(['get'])
+      }
+    })
+
+    it('a store of the app’s own is told its times in seconds', async () => {
+      const visitor = visit('ownRolling')
+      await visitor.get('/set?n=1')
       await visitor.post('/remember')
       await visitor.ask('done')
       await visitor.get('/untouched')

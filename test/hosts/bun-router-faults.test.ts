@@ -154,7 +154,6 @@ describe.skipIf(!bun)('on bun-router', () => {
       it.each([
         ['get', '/data'],
         ['setex', '/set?n=2'],
-        ['expire', '/untouched'],
         ['setex', '/save'],
         ['del', '/bare/destroySession'],
         ['del', '/bare/regenerateSession'],

@@ -292,11 +292,13 @@ describe('a request goes on without a session', () => {
     expect([reply.text, reply.setCookies.length]).toEqual(['true', 1])
   })
 
-  it('outside of the cookie’s path, of which the beginning counts', async () => {
+  it('outside of the cookie’s path, which counts by segment', async () => {
     const browser = await start(look, { cookie: { path: '/admin' } })
     expect((await browser.get('/')).text).toBe('undefined false')
-    expect((await browser.get('/admin')).text).toBe('object true')
-    expect((await browser.get('/administrator?x=/admin')).text).toBe('object true')
+    for (const path of ['/admin', '/admin/', '/admin/users', '/admin?x']) {
+      expect((await browser.get(path)).text).toBe('object true')
+    }
+    expect((await browser.get('/administrator?x=/admin')).text).toBe('undefined false')
     expect((await browser.get('/?/admin')).text).toBe('undefined false')
   })
 

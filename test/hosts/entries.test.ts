@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it, vi } from 'vitest'
 import { fileStore, session as routerSession } from '../../lib/bun-router.ts'
 import { FileStore, fromExpressStore, MemoryStore, session } from '../../lib/bunway.ts'
 import { RedisStore, MemoryStore as Store } from '../../lib/index.ts'
@@ -70,6 +70,32 @@ describe('unisession/bunway', () => {
     expect(await ask({ store: redis(), cookie: { maxAge: 120_000 } })).toBe(120)
   })
 
+  it.each([
+    ['left out', undefined, ['set', 'get', 'touch']],
+    ['true', true, ['set', 'get', 'get', 'set']],
+    ['false', false, ['set', 'get', 'touch']],
+  ])('resave %s: what is written where nothing changed', async (_, resave, expected) => {
+    const calls: string[] = []
+    const memory = new Store()
+    const noted = (name: 'get' | 'set' | 'touch' | 'destroy') => {
+      return async (sid: string, second: never) => {
+        calls.push(name)
+        return memory[name](sid, second)
+      }
+    }
+    const { get, ...rest } = Object.fromEntries(
+      (['get', 'set', 'touch', 'destroy'] as const).map((name) => [name, noted(name)]),
+    ) as Anything
+    const store = { ...rest, get: (sid: string) => get(sid) }
+    const app = bunway() as Anything
+    app.use(session({ secret, store, ...(resave !== undefined && { resave }) }))
+    app.get('/', (_: unknown, res: Anything) => res.json(1))
+    const first: Response = await app.handle(new Request('http://localhost/'))
+    const cookie = first.headers.get('set-cookie')?.split(';', 1)[0] as string
+    await app.handle(new Request('http://localhost/', { headers: { cookie } }))
+    expect(calls).toEqual(expected)
+  })
+
   it('answers a failed save with 500 where it is mounted on a route, and tells of it', async () => {
     const store = { get: async () => null, set: () => Promise.reject(new Error('disk full')), destroy: async () => {} }
     const sessions = session({ secret, store: store as never })
@@ -119,6 +145,39 @@ describe('unisession/bun-router', () => {
     expect(await ask({ store: fileStore({ path, ttl: 300_000 }) })).toBe(300)
     expect(await ask({ store: new RedisStore({ client: fakeRedis(), ttl: 600 }) })).toBe(600)
     expect(await ask({ store: fileStore({ path, ttl: 300_000 }), maxAge: 120_000 })).toBe(120)
+  })
+
+  it.each([
+    ['ends a session this long after its last change', {}, false],
+    ['ends a session this long after its last request, with rolling', { rolling: true }, true],
+    [
+      'ends a session this long after its last change, also where its id is renewed',
+      { renew: true, renewAfter: 1 },
+      false,
+    ],
+  ])('maxAge %s', async (_, options, lives) => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    try {
+      const sessions = routerSession({ secret, maxAge: 86_400_000, ...options })
+      let cookie = ''
+      const ask = async (change = false): Promise<unknown> => {
+        const response = await sessions(new Request('http://localhost/', { headers: { cookie } }), (req) => {
+          if (change) req.session.user = 'ann'
+          return Response.json(req.session.user ?? null)
+        })
+        cookie = response.headers.get('set-cookie')?.split(';', 1)[0] ?? cookie
+        return response.json()
+      }
+      await ask(true)
+      for (const hours of [12, 11]) {
+        vi.setSystemTime(Date.now() + hours * 3_600_000)
+        expect(await ask()).toBe('ann')
+      }
+      vi.setSystemTime(Date.now() + 2 * 3_600_000)
+      expect(await ask()).toBe(lives ? 'ann' : null)
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('serves one Request as often as it is handled', async () => {

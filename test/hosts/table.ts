@@ -4,6 +4,7 @@ import { sign } from 'cookie-signature'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Browser, type Reply } from '../support/jar.ts'
 import type { Running } from '../support/serve.ts'
+import { cookieChanges } from './fixture/routes.ts'
 
 const secret = 'a secret that is long enough for everybody'
 const signed = (id: string, key = secret): string => encodeURIComponent(`s:${sign(id, key)}`)
@@ -220,6 +221,124 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
           user: 'ann',
         })
       })
+    })
+
+    it('a session that its store kept alive has time left, and is written with its full lifetime', async () => {
+      const aMinuteFrom = (start: number, expires: string): void => {
+        expect(Date.parse(expires)).toBeGreaterThanOrEqual(start + 60_000)
+      }
+      for (const route of ['saveTwice', 'renewAndSave', 'reloadAndSave', 'count']) {
+        const visitor = new Browser(server.url)
+        await visitor.get('/keptAlive/set?user=ann')
+        const start = Date.now()
+        aMinuteFrom(start, (await visitor.get('/keptAlive/look')).json.expires)
+        expect((await visitor.get(`/keptAlive/${route}`)).status).toBe(200)
+        expect([route, (await visitor.get('/keptAlive/look')).json.data]).toMatchObject([route, { user: 'ann' }])
+      }
+    })
+
+    for (const way of Object.keys(cookieChanges)) {
+      it(`the configured attributes and the request’s changes hold where the cookie ${way}`, async () => {
+        const https = { 'x-forwarded-proto': 'https' }
+        const start = Date.now()
+        const first = await browser.get('/attributes/set?user=eve', { headers: https })
+        const cookie = browser.header
+        const attributesOf = ({ setCookies }: Reply): string =>
+          String(setCookies[0]?.replace(/Expires=[^;]+/, 'Expires'))
+        for (const user of ['ann', 'bob']) {
+          const path = `/attributes/changeCookie?way=${encodeURIComponent(way)}&user=${user}`
+          const changed = await browser.get(path, { headers: { ...https, cookie } })
+          expect([changed.status, attributesOf(changed)]).toEqual([200, attributesOf(first)])
+          const seen = await browser.get('/attributes/look', { headers: { ...https, cookie } })
+          expect(seen.json.data).toEqual({ user })
+          expect(Date.parse(seen.json.expires)).toBeGreaterThan(start + 30_000)
+        }
+      })
+    }
+
+    it('a cookie’s path counts by segment', async () => {
+      expect((await browser.get('/outside/look')).json).toEqual({ data: {} })
+      expect((await browser.get('/inside/look')).json.id).toEqual(expect.any(String))
+    })
+
+    for (const configuration of ['emptyId', 'noId', 'numberedId', 'promisedId']) {
+      it(`genid that answers with no id (${configuration}) is an error`, async () => {
+        await errors()
+        const reply = await browser.get(`/${configuration}/setAndRedirect`)
+        expect([reply.status, reply.setCookies]).toEqual([500, []])
+        expect(reply.text).toMatch(/^genid option must return a non-empty string/)
+        expect(await errors()).toEqual([reply.text])
+        expect(await calls(configuration)).toEqual([])
+      })
+    }
+
+    it('genid that fails at a sign-in is an error, and ends nothing', async () => {
+      await browser.get('/oneId/set?user=guest')
+      for (const route of ['login', 'renew']) {
+        expect((await browser.get(`/oneId/${route}`)).status).toBe(500)
+      }
+      expect((await browser.get('/oneId/look')).json.data).toEqual({ user: 'guest' })
+    })
+
+    for (const configuration of ['plain', 'held']) {
+      it(`regenerate that nobody waits for gives the new session at once (store: ${configuration})`, async () => {
+        const done = async (pending: Promise<Reply>): Promise<Reply> => {
+          let answered = false
+          pending.finally(() => {
+            answered = true
+          })
+          while (!answered) await new Browser(server.url).get('/held/release')
+          return pending
+        }
+        const { json } = await done(browser.get(`/${configuration}/set?user=guest&k1=v`))
+        const old = browser.header
+        const kept = await done(browser.get(`/${configuration}/renewUnawaited`))
+        expect(kept.json.data).toEqual({ user: 'guest', k1: 'v', n: 5 })
+        expect(kept.json.id).not.toBe(json.id)
+        const next = await done(browser.get(`/${configuration}/look`))
+        expect(next.json).toMatchObject({ id: kept.json.id, data: { user: 'guest', k1: 'v', n: 5 } })
+        await done(browser.get(`/${configuration}/loginUnawaited`))
+        expect((await done(browser.get(`/${configuration}/look`))).json.data).toEqual({ user: 'ann' })
+        const late = await done(browser.get(`/${configuration}/look`, { headers: { cookie: old } }))
+        expect(late.json.data).toEqual({})
+      })
+    }
+
+    it('callbacks are given no error where there is none', async () => {
+      await browser.get('/plain/set?user=ann')
+      expect((await browser.get('/plain/callbacks')).json).toEqual(['none', 'none', 'none', 'none'])
+    })
+
+    it('an object assigned to req.session has the session’s methods at once, and data under no name of theirs', async () => {
+      await browser.get('/plain/set?user=ann&k2=v')
+      expect((await browser.get('/plain/replaceAndUse')).json).toEqual({ id: true, secure: true })
+      expect((await browser.get('/plain/look')).json.data).toEqual({
+        user: 'bob',
+        k1: 'v',
+        flash: { info: ['hello'] },
+      })
+      await browser.get('/plain/replaceAndFill')
+      expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'bob', n: 1 })
+    })
+
+    describe('the middleware, run again on a request whose session was taken away,', () => {
+      it('loads what the store has', async () => {
+        await browser.get('/plain/set?user=ann')
+        const again = await browser.get('/plain/unsetAndAgain')
+        expect([again.json, again.setCookies.length]).toEqual([{ user: 'ann' }, 1])
+        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann', n: 1 })
+      })
+
+      for (const way of ['', '?awaited']) {
+        it(`starts a new session after a destroy${way}`, async () => {
+          await browser.get('/plain/set?user=ann')
+          const old = browser.header
+          const again = await browser.get(`/plain/logoutAndAgain${way}`)
+          expect([again.json, again.setCookies.length]).toEqual([{ same: false }, 1])
+          expect((await browser.get('/plain/look')).json.data).toEqual({ n: 1 })
+          expect((await browser.get('/plain/look', { headers: { cookie: old } })).json.data).toEqual({})
+        })
+      }
     })
 
     it('takes an object assigned to req.session as its new data', async () => {
