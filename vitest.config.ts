@@ -12,5 +12,6 @@ export default defineConfig({
     // These limits only end what hangs: no test is to depend on how fast the machine is. The long forms have none.
     testTimeout: LONG ? 0 : 300_000,
     hookTimeout: 300_000,
+    expect: { poll: { timeout: 240_000 } },
   },
 })

@@ -8,9 +8,19 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { session } from '../../lib/index.ts'
 import { RedisStore } from '../../stores/redis.ts'
 import { Browser } from '../support/jar.ts'
-import { commandStats, nameOf, type RedisServer, redisMissing, startRedis, watch } from '../support/redis.ts'
+import {
+  commandStats,
+  lifetimeOf,
+  nameOf,
+  type RedisServer,
+  redisMissing,
+  startRedis,
+  watch,
+} from '../support/redis.ts'
 import { bun, type Running, serve, spawnServer } from '../support/serve.ts'
 import { createApp } from './fixture/redis-app.ts'
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 const options = { secret: 'keyboard cat', resave: false, saveUninitialized: false }
 
@@ -128,7 +138,7 @@ describe.skipIf(redisMissing)('a running app', () => {
     const id = (await before.get('/login')).json
     await before.get('/count')
     expect(await client.keys('*')).toEqual([`app:${id}`])
-    expect(await client.ttl(`app:${id}`)).toBe(600)
+    expect(await lifetimeOf(server.port, `app:${id}`)).toBe(600)
     const record = JSON.parse((await client.get(`app:${id}`)) as string)
 
     const after = new Browser((await site(to())).url)
@@ -136,7 +146,7 @@ describe.skipIf(redisMissing)('a running app', () => {
     expect((await after.get('/')).json).toMatchObject({ id, user: 'ann', n: 1 })
     expect((await after.get('/count')).json).toEqual({ id, n: 2 })
     expect(await client.keys('*')).toEqual([`app:${id}`])
-    expect(await client.ttl(`app:${id}`)).toBe(600)
+    expect(await lifetimeOf(server.port, `app:${id}`)).toBe(600)
     const now = JSON.parse((await client.get(`app:${id}`)) as string)
     expect(Object.keys(now)).toEqual(Object.keys(record))
     expect(Object.keys(now.cookie)).toEqual(Object.keys(record.cookie))
@@ -161,13 +171,26 @@ describe.skipIf(redisMissing || !bun)('Node and Bun with one Redis', () => {
     let n = 0
     for (const browser of [first, ...others, first]) expect((await browser.get('/count')).json).toEqual({ id, n: ++n })
 
-    await Promise.all([first, ...others].map((browser, index) => browser.get(`/slow/key${index}`)))
+    /** A request that is under way in each of these, until `meanwhile` is over. */
+    const during = async (browsers: Browser[], path: (index: number) => string, meanwhile: () => unknown) => {
+      const slow = browsers.map((browser, index) => browser.get(path(index)))
+      for (const browser of browsers) while ((await browser.get('/waiting')).json === 0) await sleep(5)
+      await meanwhile()
+      await Promise.all(browsers.map((browser) => browser.get('/go')))
+      await Promise.all(slow)
+    }
+    await during(
+      [first, ...others],
+      (index) => `/slow/key${index}`,
+      () => {},
+    )
     expect((await first.get('/')).json.keys).toEqual(expect.arrayContaining(['key0', 'key1', 'key2', 'user']))
 
-    const slow = others.map((browser) => browser.get('/slow/late'))
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    await first.get('/logout')
-    await Promise.all(slow)
+    await during(
+      others,
+      () => '/slow/late',
+      () => first.get('/logout'),
+    )
     expect(await client.keys('*')).toEqual([])
   })
 })

@@ -194,6 +194,12 @@ export async function commandStats(port: number): Promise<Record<string, number>
   return Object.fromEntries([...info.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, n]) => [name, Number(n)]))
 }
 
+/** For how many seconds a key lives, up to full hundreds: the time that it takes to ask does not show. */
+export async function lifetimeOf(port: number, key: string): Promise<number> {
+  const [, left] = /^:(-?\d+)/.exec(await command(port, `PTTL ${key}`)) ?? []
+  return Math.ceil(Number(left) / 100_000) * 100
+}
+
 /** One command without a client: the answer, as the server wrote it. */
 export function command(port: number, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
