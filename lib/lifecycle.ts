@@ -128,6 +128,8 @@ export class Lifecycle implements RequestLife {
   #failure: { error: unknown } | undefined
   /** The session that stands behind `req.session`, also after the app has put something else there. */
   #opened: Session | undefined
+  /** The app has ended the session, and has got no other since. */
+  #isEnding = false
   /** The cookie of the session that the app has ended. */
   #ended: Cookie | undefined
   /** The session has another id than the browser knows. */
@@ -365,6 +367,7 @@ export class Lifecycle implements RequestLife {
     const { settings, port } = this.#service
     const session = this.keepsObject ? this.#opened : undefined
     req.sessionID = settings.generateId(req)
+    this.#isEnding = false
     if (session) renewSession(session, port, this.newCookie())
     else this.dress(newSession(req, port, this.newCookie()))
   }
@@ -439,6 +442,10 @@ export class Lifecycle implements RequestLife {
     while (this.busy) await Promise.all(this.#pending)
     const failure = this.#failures.splice(0).find(({ work }) => !work.heard)
     if (failure) throw failure.error
+  }
+
+  ending(): void {
+    this.#isEnding = true
   }
 
   ended(session: Session): void {
@@ -641,6 +648,7 @@ export class Lifecycle implements RequestLife {
 
   /** `req.session = {…}`: the session holds that data now, except under the names of its methods. */
   #adopt(data: Data): Session {
+    if (this.#isEnding) this.generate()
     const session = this.#opened ?? this.open()
     emptyOut(session)
     fill(session, data)

@@ -50,6 +50,8 @@ export interface RequestLife extends RecordOwner {
   track(work: Outcome<void>): Outcome<void>
   /** The callback of a session method as the host wants it called; the response waits for that. */
   expect(callback: ErrorCallback): ErrorCallback
+  /** The app ends the session. */
+  ending(): void
   /** The app has ended this session, and the store has said so. */
   ended(session: Session): void
   /** Gives a session what its host promises of it. */
@@ -157,6 +159,7 @@ export class Session {
     const life = this.req[LIFE]
     if (life?.keepsObject) emptyOut(this)
     else delete this.req.session
+    life?.ending()
     const end = (): Maybe<void> => chain(recordOf(this).destroy(), () => life?.ended(this))
     return settleFor(this, end, callback) as this | Promise<void>
   }

@@ -321,6 +321,17 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'bob', n: 1 })
     })
 
+    for (const way of ['', '?awaited']) {
+      it(`an object assigned to req.session after a destroy${way} is a new session`, async () => {
+        const { id } = (await browser.get('/plain/set?user=ann')).json
+        const old = browser.header
+        await browser.get(`/plain/logoutAndReplace${way}`)
+        const { json } = await browser.get('/plain/look')
+        expect([json.data, json.id === id]).toEqual([{ user: 'guest' }, false])
+        expect((await browser.get('/plain/look', { headers: { cookie: old } })).json.data).toEqual({})
+      })
+    }
+
     describe('the middleware, run again on a request whose session was taken away,', () => {
       it('loads what the store has', async () => {
         await browser.get('/plain/set?user=ann')
