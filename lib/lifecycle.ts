@@ -9,7 +9,7 @@ import { type FlashShape, shapeFlash } from './flash.ts'
 import { chain, isPromise, type Maybe, type Outcome } from './maybe.ts'
 import type { Settings } from './options.ts'
 import type { Loaded, StorePort } from './port.ts'
-import type { Concurrency, SessionRecord } from './record.ts'
+import { type Concurrency, SessionRecord } from './record.ts'
 import {
   cookieOf,
   type ErrorCallback,
@@ -29,8 +29,9 @@ import {
   setId,
 } from './session.ts'
 import type { Secret, Signer } from './signature.ts'
-import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
-import { type Successor, seal, successorOf } from './successor.ts'
+import { Slot } from './slot.ts'
+import { Outgoing, Snapshot, serializeData } from './snapshot.ts'
+import { Pointer } from './successor.ts'
 
 /** For how many milliseconds at least an id that was renewed is remembered, if its session lasts that long. */
 const REMEMBERED_MS = 86_400_000
@@ -209,8 +210,8 @@ export class Lifecycle implements RequestLife {
     return this.#service.settings.renewAfter !== undefined
   }
 
-  successorOf(stored: Stored, id: string): string | undefined {
-    return successorOf(stored, id, this.#secrets)?.id
+  get secrets(): readonly Secret[] {
+    return this.#secrets
   }
 
   /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
@@ -246,23 +247,18 @@ export class Lifecycle implements RequestLife {
 
   /** The session under `id`, or under the one that it has been given since. */
   #read(id: string): Maybe<Snapshot | undefined> {
-    return chain(this.#service.port.read(id), (loaded): Maybe<Snapshot | undefined> => {
-      this.#sentId = id
-      if (!loaded) return undefined
-      const successor = successorOf(loaded.stored, id, this.#secrets)
-      if (!successor) return this.#take(id, loaded)
-      if (successor.until < Date.now()) {
-        this.#refuse(id, successor)
-        return undefined
-      }
-      debug('session %s has another id by now', shorten(id))
-      this.#moved = true
-      return this.#read(successor.id)
+    const slot = new Slot(this.#service.port, id, this.#secrets)
+    return chain(slot.load(), (loaded): Snapshot | undefined => {
+      this.#sentId = slot.id
+      this.#moved = slot.id !== id
+      if (loaded) return this.#take(slot.id, loaded)
+      if (slot.isRefused) this.#refuse(id, slot)
+      return undefined
     })
   }
 
   /** An id that was renewed long ago: the browser has not learnt of it, or somebody else uses it. */
-  #refuse(id: string, { id: successor }: Successor): void {
+  #refuse(id: string, { id: successor }: Slot): void {
     debug('session %s refused: its id was renewed', shorten(id))
     this.#service.events.emit('reuse', { id, successor, req: this.#req })
   }
@@ -519,8 +515,10 @@ export class Lifecycle implements RequestLife {
     }
     const work = this.#commit()
     this.#committed = true
-    if (!this.renews) return work
-    return chain(work, () => chain(carriesCookie ? this.#renew() : undefined, () => this.#keepUp()))
+    return chain(work, () => {
+      if (this.isReplaced) return undefined
+      return chain(this.renews && carriesCookie ? this.#renew() : undefined, () => this.#keepUp())
+    })
   }
 
   /** Others may be at work on the session: what they do under the old id goes to the new one. */
@@ -541,11 +539,9 @@ export class Lifecycle implements RequestLife {
     const id = settings.generateId(this.#req)
     if (typeof id !== 'string') return undefined
     debug('renewing the id of session %s', shorten(oldId))
-    const data = seal({ id, until: now + renewGrace }, oldId, this.#secrets[0] as Secret)
     const leave = (cookie: Cookie): Outgoing => {
       const expires = Math.min(expiryOf(cookie) ?? Infinity, now + Math.max(REMEMBERED_MS, renewAfter + renewGrace))
-      const left = new Cookie({ ...cookie.data, expires: new Date(expires) })
-      return new Outgoing(left, () => ({ cookie: left, ...data }), JSON.stringify(data))
+      return new Pointer({ id, until: now + renewGrace }, oldId, this.#secrets, expires)
     }
     return record.renew(id, cookie, leave)
   }
@@ -555,12 +551,16 @@ export class Lifecycle implements RequestLife {
     const session = this.#lazy ? undefined : this.#session()
     if (!session && !this.#lazy) return
     const record = this.#record(session)
-    if (!record || record.id === this.#req.sessionID) return
-    this.#req.sessionID = record.id
-    this.#originalId = record.id
-    this.#sentId = record.id
-    this.#moved = true
+    if (!record || record.id === (session ? session.id : this.#originalId)) return
+    this.adopt(record.id)
     if (session) setId(session, record.id)
+  }
+
+  adopt(id: string): void {
+    this.#req.sessionID = id
+    this.#originalId = id
+    this.#sentId = id
+    this.#moved = true
   }
 
   #commit(): Maybe<void> {
@@ -576,7 +576,8 @@ export class Lifecycle implements RequestLife {
       if (req.sessionID && settings.unsetDestroys && req.session == null && req[LIFE] === this) {
         debug('destroying: req.session was unset')
         const cookie = this.#opened ? cookieOf(this.#opened) : this.#snapshot && this.#loadedCookie()
-        return chain(port.remove(id as string, this.#snapshot?.ticket), () => {
+        const record = this.#record(this.#opened) ?? SessionRecord.create(id as string, port, this)
+        return chain(record.destroy(), () => {
           this.#ended ??= cookie
         })
       }

@@ -11,7 +11,7 @@ import { type FetchNext, serveFetch } from './hosts/fetch.ts'
 import { type Carrier, generateSession, type Service } from './lifecycle.ts'
 import type { Maybe } from './maybe.ts'
 import { type Dialect, readOptions, type SessionOptions, type Settings } from './options.ts'
-import { type ForeignStore, portOf, type StorePort } from './port.ts'
+import { type ForeignStore, portOf, type StorePort, setSecrets } from './port.ts'
 import { openSession, type SessionRequest } from './session.ts'
 import { Signer } from './signature.ts'
 import { Snapshot, type Stored } from './snapshot.ts'
@@ -113,6 +113,7 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
     )
   }
   const port = portOf(store, dialect.ttlUnit)
+  setSecrets(store, settings.secrets ?? [])
   const service: Service = {
     settings,
     store,
@@ -136,7 +137,7 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
 
 /**
  * How records of this store become sessions, where that is not our own way. A store that extends the base class of
- * another express-session gets our method, unless its own class has one.
+ * another express-session gets our methods, unless its own class has them.
  */
 function createSessionOf(store: ForeignStore, port: StorePort): Service['createSession'] {
   const target = store as Partial<Store> & {
@@ -151,6 +152,7 @@ function createSessionOf(store: ForeignStore, port: StorePort): Service['createS
     const own = (req: SessionRequest, data: object): unknown => openSession(req, port, new Snapshot(data as Stored))
     OURS.add(own)
     target.createSession = own as never
+    if (target.load === (holder as Partial<Store>).load) target.load = Store.prototype.load
   }
   if (OURS.has(target.createSession)) return undefined
   return (req, record) => target.createSession?.(req, record as never)

@@ -6,7 +6,9 @@ import { debug } from './diagnostics.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import { isCookieChanged } from './merge.ts'
 import { Flights, type Ticket } from './overlap.ts'
+import type { Secret } from './signature.ts'
 import { type Outgoing, Snapshot, type Stored } from './snapshot.ts'
+import { isPointer } from './successor.ts'
 
 /** A record as it was read, and the reader's place among those who use the session. */
 export interface Loaded {
@@ -32,7 +34,8 @@ export interface StorePort {
   update(sid: string, from: Stored, make: Make, ticket: Ticket | undefined, reread: boolean): Maybe<Stored | undefined>
   /** Extends a session. `loaded` is its cookie as it was read. */
   touch(sid: string, session: Outgoing, loaded: CookieData | undefined, ticket: Ticket | undefined): Maybe<Touched>
-  remove(sid: string, ticket: Ticket | undefined): Maybe<void>
+  /** Removes the record and answers with it, as far as it is known without asking the store for it. */
+  remove(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined>
   /** Removes the record and answers with it; see {@link Driver.take}. */
   take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined>
 }
@@ -42,12 +45,14 @@ export type Make = (current: Stored) => Outgoing | undefined
 
 /**
  * What came of extending a session. `changed`: another request has given it another lifetime since it was read, and
- * that one stays. Undefined: the store does not say.
+ * that one stays. `moved`: there is a pointer in its place. Undefined: the store does not say.
  */
-export type Touched = 'extended' | 'changed' | 'gone' | undefined
+export type Touched = 'extended' | 'changed' | 'moved' | 'gone' | undefined
 
 /**
- * The part that a bundled store implements; {@link DriverStore} builds the public store on it.
+ * The part that a bundled store implements; {@link DriverStore} builds the public store on it. Under an id that was
+ * renewed it keeps a {@link Pointer}, as what `update` was given, until that expires: `read`, `update` and `take` know it
+ * as a record, `touch` does not extend it, and what counts, lists or bounds sessions leaves it out.
  * `expires` is in ms since the epoch, undefined where the session's cookie sets no date.
  */
 export interface Driver {
@@ -69,8 +74,7 @@ export interface Driver {
    * as changed.
    */
   touch(sid: string, session: Outgoing, expires: number | undefined, loaded?: CookieData): Maybe<Touched>
-  remove(sid: string): Maybe<void>
-  /** Removes a session and answers with its record, as one step; undefined for one that is not there. */
+  /** Removes what is there and answers with it, as one step; undefined for nothing. */
   take(sid: string): Maybe<Stored | undefined>
 }
 
@@ -236,15 +240,19 @@ class ForeignPort implements StorePort {
     return taken.share((): Maybe<Touched> => {
       if (taken.gone) return 'gone'
       const theirs = taken.latest
+      if (theirs && isPointer(theirs)) return 'moved'
       if (theirs && loaded && isCookieChanged(loaded, new Snapshot(theirs).cookie)) return 'changed'
       const touch = (): Maybe<undefined> => chain(this.#touch(sid, session), () => undefined)
       return taken.over ? chain(this.#get(sid), (stored): Maybe<Touched> => (stored ? touch() : 'gone')) : touch()
     })
   }
 
-  remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
+  remove(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
     const taken = ticket ?? this.enter(sid)
-    return taken.queue(() => this.#end(sid, taken))
+    return taken.queue(() => {
+      const { latest } = taken
+      return chain(this.#end(sid, taken), () => latest)
+    })
   }
 
   take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
@@ -373,9 +381,9 @@ class DriverPort implements StorePort {
     return driver.touch(sid, session, expiryOf(session.cookie), loaded)
   }
 
-  remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
+  remove(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
     const driver = this.#driver
-    return driver ? driver.remove(sid) : this.#patched.remove(sid, ticket)
+    return driver ? driver.take(sid) : this.#patched.remove(sid, ticket)
   }
 
   take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
@@ -384,16 +392,36 @@ class DriverPort implements StorePort {
   }
 }
 
-/** One for each store, so that all who use it know of each other. */
-const known = new WeakMap<object, { readonly flights: Flights; readonly ports: Map<TtlUnit, StorePort> }>()
+/** What is known of a store: one for each, so that all who use it know of each other. */
+interface Known {
+  readonly flights: Flights
+  readonly ports: Map<TtlUnit, StorePort>
+  secrets: readonly Secret[]
+}
+
+const known = new WeakMap<object, Known>()
+
+function knownOf(store: object): Known {
+  let entry = known.get(store)
+  if (!entry) {
+    entry = { flights: new Flights(), ports: new Map(), secrets: [] }
+    known.set(store, entry)
+  }
+  return entry
+}
+
+/** The secrets of the middleware that was made last on a store: for what is asked of the store itself. */
+export function secretsOf(store: object): readonly Secret[] {
+  return knownOf(store).secrets
+}
+
+export function setSecrets(store: object, secrets: readonly Secret[]): void {
+  knownOf(store).secrets = secrets
+}
 
 /** The port of a store. */
 export function portOf(store: ForeignStore, unit: TtlUnit = 'ms'): StorePort {
-  let entry = known.get(store)
-  if (!entry) {
-    entry = { flights: new Flights(), ports: new Map() }
-    known.set(store, entry)
-  }
+  const entry = knownOf(store)
   let port = entry.ports.get(unit)
   if (!port) {
     const Port = typeof store[DRIVER] === 'function' ? DriverPort : ForeignPort

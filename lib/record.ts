@@ -6,8 +6,9 @@ import { debug } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import { isCookieChanged, mergeCookie, mergeData } from './merge.ts'
-import type { Ticket } from './overlap.ts'
-import type { Loaded, StorePort } from './port.ts'
+import type { StorePort } from './port.ts'
+import type { Secret } from './signature.ts'
+import { Slot } from './slot.ts'
 import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
 
 /**
@@ -20,14 +21,11 @@ export type Concurrency = 'merge' | 'reread' | 'overwrite'
 /** What a record asks of the request that it lives in. */
 export interface RecordOwner {
   readonly concurrency: Concurrency
-  /** Other requests may give the session another id, and keep its data. */
+  /** Ids are renewed here, and so perhaps by other processes. */
   readonly renews: boolean
-  /** Where the session is now, by the record that was left under `id`; undefined where that is the session's own. */
-  successorOf(stored: Stored, id: string): string | undefined
+  /** What cookies are signed with, and pointers to renewed ids are sealed with. */
+  readonly secrets: readonly Secret[]
 }
-
-/** Of a session that lives in no request. */
-export const NO_OWNER: RecordOwner = { concurrency: 'merge', renews: false, successorOf: () => undefined }
 
 /** What the request and the store agreed on last. */
 interface Agreed {
@@ -41,7 +39,6 @@ interface Agreed {
 }
 
 export class SessionRecord {
-  readonly port: StorePort
   /** The data that "modified" is measured against: as it was when the request got the session. */
   readonly #base: string
   readonly #snapshot: Snapshot | undefined
@@ -53,13 +50,13 @@ export class SessionRecord {
   /** The session's cookie, also after the app has put something else in its place. */
   cookie: Cookie | undefined
 
-  #id: string
+  /** Where the store has the session. */
+  #slot: Slot
   readonly #owner: RecordOwner
   /** Undefined for a session that has never been in the store: it may be created there. */
   #agreed: Agreed | undefined
   /** The data that need not be written again. */
   #saved: string | undefined
-  #ticket: Ticket | undefined
   #written = false
   /** What a save waits for. */
   #waiting: Promise<void> | undefined
@@ -69,13 +66,11 @@ export class SessionRecord {
   #tried: Outgoing | undefined
 
   private constructor(id: string, port: StorePort, owner: RecordOwner, snapshot?: Snapshot, saved = false) {
-    this.#id = id
-    this.port = port
+    this.#slot = new Slot(port, id, owner.secrets, owner.concurrency === 'overwrite' ? undefined : snapshot?.ticket)
     this.#base = snapshot ? snapshot.data : '{}'
     this.#snapshot = snapshot
     this.#owner = owner
     this.#saved = saved ? this.#base : undefined
-    if (!this.#overwrites) this.#ticket = snapshot?.ticket
     if (snapshot) {
       this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored, merged: false }
     }
@@ -95,14 +90,18 @@ export class SessionRecord {
     return this.#owner.concurrency === 'overwrite'
   }
 
+  get port(): StorePort {
+    return this.#slot.port
+  }
+
   /** The id under which the store has the session; another one after it was renewed. */
   get id(): string {
-    return this.#id
+    return this.#slot.id
   }
 
   /** The session is known to be gone: to this request, or to another of this process. */
   get isGone(): boolean {
-    return this.gone || (!this.#overwrites && this.#ticket?.gone === true)
+    return this.gone || (!this.#overwrites && this.#slot.isGone)
   }
 
   /** The store has been found to hold the session, or has been given it. */
@@ -173,20 +172,16 @@ export class SessionRecord {
 
     const from = agreed.stored()
     let merged = false
-    let successor: string | undefined
-    const make = (current: Stored): Outgoing | undefined => {
+    const make = (current: Stored): Outgoing => {
       merged = agreed.merged || current !== from
       if (!merged) return ours
-      successor = this.#owner.successorOf(current, this.#id)
-      if (successor !== undefined) return undefined
       const both = merge(agreed, ours, current)
       this.mergedCookie = both.cookie
       return both
     }
-    const updated = this.port.update(this.#id, from, make, this.#ticket, this.#rereads)
+    const updated = this.#slot.update(from, make, this.#rereads)
     const saved = this.#stamped(ours, last)
     return chain(updated, (held) => {
-      if (successor !== undefined) return chain(this.#follow(successor), () => this.#write(ours, last))
       if (held !== undefined) return this.#agree(ours, saved, () => held, merged)
       // Put into the request by hand: the app may mean to create it.
       if (this.#snapshot?.byHand) return this.#create(ours, last)
@@ -201,8 +196,8 @@ export class SessionRecord {
   }
 
   #create(ours: Outgoing, last: boolean): Maybe<void> {
-    if (!this.#overwrites) this.#ticket ??= this.port.enter(this.#id)
-    const written = this.port.write(this.#id, ours, this.#ticket)
+    if (!this.#overwrites) this.#slot.enter()
+    const written = this.#slot.write(ours)
     const saved = this.#stamped(ours, last)
     return chain(written, () => this.#agree(ours, saved, () => ours.json))
   }
@@ -225,35 +220,14 @@ export class SessionRecord {
       debug('not touched: the session is gone')
       this.gone = !this.#overwrites
     }
-    return chain(this.port.touch(this.#id, session, known, this.#ticket), (outcome) => {
+    return chain(this.#slot.touch(session, known), (outcome) => {
       if (outcome === 'gone') return gone()
-      if (outcome !== 'changed' || !known || !(session.announced || this.#owner.renews)) return undefined
+      if (outcome !== 'changed' || !known || !session.announced) return undefined
       // The browser must not be told the lifetime that the session had before.
-      return chain(this.port.read(this.#id), (loaded) => {
+      return chain(this.#slot.read(), (loaded) => {
         if (!loaded) return gone()
-        const successor = this.#owner.successorOf(loaded.stored, this.#id)
-        if (successor !== undefined)
-          return chain(this.#follow(successor), (there) => (there ? this.touch(session) : undefined))
         this.mergedCookie = mergeCookie(known, session.attributes, new Snapshot(loaded.stored).cookie)
       })
-    })
-  }
-
-  /** Goes on under the id that another request has given the session; false where it is gone from there. */
-  #follow(successor: string): Maybe<boolean> {
-    debug('the session has another id by now')
-    const { data, cookie } = this.#agreed as Agreed
-    return chain(this.port.read(successor), (loaded) => {
-      if (!loaded) {
-        this.gone = true
-        return false
-      }
-      const next = this.#owner.successorOf(loaded.stored, successor)
-      if (next !== undefined) return this.#follow(next)
-      this.#id = successor
-      this.#ticket = loaded.ticket
-      this.#agreed = { data, cookie, stored: () => loaded.stored, merged: true }
-      return true
     })
   }
 
@@ -265,30 +239,33 @@ export class SessionRecord {
     const agreed = this.#agreed
     if (!agreed || this.isGone) return undefined
     const ours = { attributes: cookie.data, data: agreed.data }
-    const ticket = this.port.enter(id)
+    const slot = this.#slot
+    const there = new Slot(this.port, id, this.#owner.secrets)
+    there.enter()
+    const from = slot.id
     const move = (current: Stored): Maybe<void> => {
       const next = merge(agreed, ours, current)
       next.cookie.issuedAt = Date.now()
+      next.replaces = from
       let other: Stored | undefined
       const make = (held: Stored): Outgoing | undefined => {
-        other = isSame(held, current, agreed.cookie) ? undefined : held
+        // Another request was first.
+        const moved = slot.id !== from
+        other = !moved && isSame(held, current, agreed.cookie) ? undefined : held
         return other === undefined ? leave(next.cookie) : undefined
       }
-      const replaced = chain(this.port.write(id, next, ticket), () =>
-        this.port.update(this.#id, current, make, this.#ticket, this.#rereads),
-      )
+      const replaced = chain(there.write(next), () => slot.update(current, make, this.#rereads))
       return chain(replaced, (held) => {
-        if (other !== undefined) {
-          const successor = this.#owner.successorOf(other, this.#id)
-          if (successor === undefined) return move(other)
-          return chain(this.port.remove(id, ticket), () => chain(this.#follow(successor), () => undefined))
-        }
         if (held === undefined) {
           this.gone = true
-          return this.port.remove(id, ticket)
+          return there.remove(false)
         }
-        this.#id = id
-        this.#ticket = ticket
+        if (other !== undefined) {
+          if (slot.id === from) return move(other)
+          this.#agreed = { ...agreed, stored: () => held, merged: true }
+          return there.remove(false)
+        }
+        this.#slot = there
         this.#agreed = { data: agreed.data, cookie: next.attributes, stored: () => next.json, merged: true }
         this.mergedCookie = next.cookie
       })
@@ -303,7 +280,8 @@ export class SessionRecord {
     if (!agreed || this.#overwrites) return chain(this.destroy(), () => kept)
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
     const wasGone = this.isGone
-    return chain(this.#remove(), (held) => {
+    this.gone = true
+    return chain(this.#slot.take(), (held) => {
       if (held === undefined || wasGone) return undefined
       const { attributes, data } = merge(agreed, ours, held)
       return { ...(JSON.parse(data) as object), cookie: attributes }
@@ -312,27 +290,14 @@ export class SessionRecord {
 
   /** Ends the session. From now on this request does not write it, lest a save creates it again. */
   destroy(): Maybe<void> {
-    if (this.#owner.renews && this.#agreed) return chain(this.#remove(), () => undefined)
     this.gone = true
-    return this.port.remove(this.#id, this.#ticket)
-  }
-
-  /** Removes the session, wherever it is by now, and answers with its record. */
-  #remove(): Maybe<Stored | undefined> {
-    this.gone = true
-    return chain(this.port.take(this.#id, this.#ticket), (held) => {
-      const successor = held && this.#owner.successorOf(held, this.#id)
-      if (successor === undefined) return held
-      return chain(this.#follow(successor), (there) => (there ? this.#remove() : undefined))
-    })
+    return this.#slot.remove(this.#agreed !== undefined && (this.#owner.renews || this.#rereads))
   }
 
   /** What the store holds now. @throws SessionError `failed to load session` when it holds nothing. */
   reload(): Maybe<Snapshot> {
-    return chain(this.port.read(this.#id), (loaded: Loaded | undefined): Maybe<Snapshot> => {
+    return chain(this.#slot.read(), (loaded) => {
       if (!loaded) throw new SessionError('ERR_SESSION_MISSING', 'failed to load session')
-      const successor = this.#owner.successorOf(loaded.stored, this.#id)
-      if (successor !== undefined) return chain(this.#follow(successor), () => this.reload())
       return new Snapshot(loaded.stored, loaded.ticket, false, this.#agreed?.cookie)
     })
   }

@@ -4,8 +4,8 @@ import { Cookie, type CookieData, cookieFrom, isCookie, reviveCookie } from './c
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
 import { chain, isPromise, type Maybe, Outcome, settle } from './maybe.ts'
 import { mergeCookie, mergeData } from './merge.ts'
-import type { StorePort } from './port.ts'
-import { NO_OWNER, type RecordOwner, SessionRecord } from './record.ts'
+import { type StorePort, secretsOf } from './port.ts'
+import { type RecordOwner, SessionRecord } from './record.ts'
 import { type Snapshot, serializeData } from './snapshot.ts'
 
 /**
@@ -56,6 +56,8 @@ export interface RequestLife extends RecordOwner {
   ended(session: Session): void
   /** Gives a session what its host promises of it. */
   dress(session: Session): Session
+  /** The session has been found under another id than the request knew. */
+  adopt(id: string): void
   /** Gives the request a new, empty session under a new id. @throws SessionError when `genid` gives none. */
   generate(): void
   /** A cookie with the attributes that the options set for this request. */
@@ -143,9 +145,13 @@ export class Session {
       const life = req[LIFE]
       // The app has ended it meanwhile.
       if (req.session === undefined || req.session === null) return
-      if (life?.keepsObject) reopenSession(this, record.port, snapshot)
+      if (record.id !== this.id) {
+        if (life) life.adopt(record.id)
+        else req.sessionID = record.id
+      }
+      if (life?.keepsObject) reopenSession(this, record.port, snapshot, record.id)
       else {
-        const session = openSession(req, record.port, snapshot)
+        const session = openSession(req, record.port, snapshot, undefined, record.id)
         life?.dress(session)
       }
     }
@@ -278,16 +284,21 @@ export function loadedRecord(
   snapshot: Snapshot,
   id = req.sessionID,
 ): SessionRecord {
-  const life = req[LIFE]
-  return SessionRecord.loaded(id as string, port, life ?? NO_OWNER, snapshot, life?.keepsUnmodified === true)
+  return SessionRecord.loaded(id as string, port, ownerOf(req), snapshot, req[LIFE]?.keepsUnmodified === true)
+}
+
+/** The request's life; of a session that lives in no request, what its store knows. */
+function ownerOf({ [LIFE]: life, sessionStore }: SessionRequest): RecordOwner {
+  return life ?? { concurrency: 'merge', renews: false, secrets: sessionStore ? secretsOf(sessionStore) : [] }
 }
 
 /** Makes this very object what a store holds, for apps that hold on to it. */
-function reopenSession(session: Session, port: StorePort, snapshot: Snapshot): void {
+function reopenSession(session: Session, port: StorePort, snapshot: Snapshot, id: string): void {
   void snapshot.data
   emptyOut(session)
   fill(session, snapshot.open())
-  bind(session, loadedRecord(session.req, port, snapshot), reviveCookie(snapshot.cookie))
+  setId(session, id)
+  bind(session, loadedRecord(session.req, port, snapshot, id), reviveCookie(snapshot.cookie))
 }
 
 function bind(session: Session, record: SessionRecord, cookie: Cookie): void {
@@ -326,7 +337,7 @@ export function renewSession(session: Session, port: StorePort, cookie: Cookie):
 }
 
 function begin(session: Session, port: StorePort, cookie: Cookie): void {
-  bind(session, SessionRecord.create(session.id, port, session.req[LIFE] ?? NO_OWNER), cookie)
+  bind(session, SessionRecord.create(session.id, port, ownerOf(session.req)), cookie)
 }
 
 /** Takes the data out of a session. */

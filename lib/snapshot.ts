@@ -147,6 +147,8 @@ function withFlash({ _flash, ...record }: StoredObject): Record<string, unknown>
 export class Outgoing {
   /** The browser will be told that the session lives on: a store must not take that for granted. */
   announced = false
+  /** The id that the session has until this has been written: of the two, one is to be counted. */
+  replaces: string | undefined
   readonly cookie: Cookie
   /** The cookie's attributes at this moment: the app may change them while the store is at work. */
   readonly attributes: CookieData
@@ -159,6 +161,11 @@ export class Outgoing {
     this.attributes = isCookie(cookie) ? cookie.data : cookie
     this.#session = session
     this.#data = data
+  }
+
+  /** It is no session, but what is left under an id that was renewed: a session to nobody who counts or lists them. */
+  get isPointer(): boolean {
+    return false
   }
 
   /** The live session, for stores that serialise it themselves, by whatever means. */

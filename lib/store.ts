@@ -2,8 +2,9 @@
 
 import { EventEmitter } from 'node:events'
 import { chain, settle } from './maybe.ts'
-import { type ForeignStore, type Loaded, portOf } from './port.ts'
+import { type ForeignStore, type Loaded, portOf, secretsOf } from './port.ts'
 import { type ErrorCallback, openSession, type Session, type SessionData, type SessionRequest } from './session.ts'
+import { Slot } from './slot.ts'
 import { Snapshot } from './snapshot.ts'
 
 // `any` in these callbacks, as in the types that stores for express-session were written against.
@@ -59,16 +60,12 @@ Store.prototype.regenerate = function regenerate(req: SessionRequest, callback: 
 
 Store.prototype.load = function load(sid: string, callback: GetCallback): void {
   const port = portOf(this as ForeignStore)
-  settle(
-    undefined,
-    () =>
-      chain(port.read(sid), (loaded: Loaded | undefined) =>
-        loaded
-          ? openSession({ sessionID: sid, sessionStore: this }, port, new Snapshot(loaded.stored, loaded.ticket))
-          : undefined,
-      ),
-    callback as ErrorCallback,
-  )
+  const slot = new Slot(port, sid, secretsOf(this))
+  const open = (loaded: Loaded | undefined): Session | undefined => {
+    const req = { sessionID: slot.id, sessionStore: this }
+    return loaded && openSession(req, port, new Snapshot(loaded.stored, loaded.ticket))
+  }
+  settle(undefined, () => chain(slot.load(), open), callback as ErrorCallback)
 }
 
 Store.prototype.createSession = function createSession(req: SessionRequest, data: SessionData): Session & SessionData {

@@ -2,10 +2,12 @@
 
 import { type Cookie, expiryOf } from '../lib/cookie.ts'
 import { chain, type Maybe, settle } from '../lib/maybe.ts'
-import { DRIVER, type Driver } from '../lib/port.ts'
+import { DRIVER, type Driver, secretsOf } from '../lib/port.ts'
 import type { ErrorCallback, SessionData } from '../lib/session.ts'
+import { takeFollowing } from '../lib/slot.ts'
 import { Outgoing, type Stored } from '../lib/snapshot.ts'
 import { type AllCallback, type GetCallback, type LengthCallback, Store } from '../lib/store.ts'
+import { isPointer } from '../lib/successor.ts'
 
 /** The longest delay that a timer takes, in milliseconds. */
 export const LONGEST_DELAY: number = 2 ** 31 - 1
@@ -36,7 +38,10 @@ export abstract class DriverStore extends Store {
   override get(sid: string, callback?: GetCallback): void | Promise<PlainSession | undefined> {
     return settle(
       undefined,
-      () => chain(this.driver.read(sid), (stored) => (stored ? this.parse(sid, stored) : this.nothing)),
+      () =>
+        chain(this.driver.read(sid), (stored) =>
+          stored && !isPointer(stored) ? this.parse(sid, stored) : this.nothing,
+        ),
       callback as ErrorCallback,
     )
   }
@@ -74,10 +79,12 @@ export abstract class DriverStore extends Store {
     )
   }
 
+  /** Ends the session, also where its id was renewed: it is the one that a request with this id would find. */
   override destroy(sid: string, callback: ErrorCallback): void
   override destroy(sid: string): Promise<void>
   override destroy(sid: string, callback?: ErrorCallback): void | Promise<void> {
-    return settle(undefined, () => this.driver.remove(sid), callback)
+    const take = (id: string): Maybe<Stored | undefined> => this.driver.take(id)
+    return settle(undefined, () => chain(takeFollowing(take, sid, secretsOf(this)), () => undefined), callback)
   }
 }
 

@@ -6,6 +6,9 @@
 //
 // A record's mtime is the date on which it expires: a touch need not rewrite it, a reaper need not read it. The date
 // inside is the one of the last write. The later of the two holds, as a copy or an editor sets the mtime to its own.
+//
+// What is left under an id that was renewed is a record like any other, but no session: its date is a whole second, so
+// that who counts sessions reads those few files that have such a date, and of all others looks at the date alone.
 
 import crypto from 'node:crypto'
 import fs from 'node:fs'
@@ -16,6 +19,7 @@ import { optionError } from '../lib/errors.ts'
 import { chain, isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { cookieIn, type Outgoing, type Stored, splitRecord, withCookie } from '../lib/snapshot.ts'
+import { isPointer } from '../lib/successor.ts'
 import { codeOf, type Disk, Pace, patiently, readText, type Steps, unlessMissing, wait } from './disk.ts'
 import {
   type AllCallback,
@@ -183,7 +187,6 @@ export class FileStore extends DriverStore {
     write: (sid, session, expires) => this.#write(sid, session.json, expires),
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
-    remove: (sid) => chain(this.#remove(this.#fileOf(sid)), () => undefined),
     take: (sid) => this.#take(sid),
   }
 
@@ -242,7 +245,9 @@ export class FileStore extends DriverStore {
       if (!current) return undefined
       const session = make(current.json)
       kept = session ? undefined : current.json
-      return session && { json: session.json, expires: expiryOf(session.cookie) }
+      if (!session) return undefined
+      const expires = expiryOf(session.cookie)
+      return { json: session.json, expires: session.isPointer && expires ? Math.ceil(expires / 1000) * 1000 : expires }
     })
     return chain(updated, (json) =>
       damage ? chain(this.#setAside(this.#fileOf(sid), sid, damage), () => undefined) : (json ?? kept),
@@ -259,6 +264,10 @@ export class FileStore extends DriverStore {
       const rewritten = this.#replace(sid, { create: false }, function* (disk) {
         const current = live(yield* load(disk, file, sid))
         if (!current) return undefined
+        if (isPointer(current.json)) {
+          outcome = 'moved'
+          return undefined
+        }
         const isChanged = hasOtherLifetime(cookieIn(current.json), loaded)
         outcome = isChanged ? 'changed' : 'extended'
         if (isChanged) return undefined
@@ -385,7 +394,8 @@ export class FileStore extends DriverStore {
     const take = (file: string, found: Found | undefined): Maybe<unknown> => {
       if (found?.damage) return this.#setAside(file, undefined, found.damage)
       const current = live(found)
-      const session = current && this.#fileOf(current.id) === file ? this.parse(current.id, current.json) : undefined
+      const isSession = current && !isPointer(current.json) && this.#fileOf(current.id) === file
+      const session = isSession ? this.parse(current.id, current.json) : undefined
       if (session) all.push({ ...session, id: (current as Content).id })
       return undefined
     }
@@ -568,7 +578,9 @@ function live(found: Found | undefined): Content | undefined {
 function* isAlive(disk: Disk, file: string): Steps<boolean> {
   const stats = yield* unlessMissing(() => disk.stat(file))
   if (!stats) return false
-  return stats.mtimeMs > Date.now() || live(yield* load(disk, file)) !== undefined
+  if (stats.mtimeMs > Date.now() && stats.mtimeMs % 1000 !== 0) return true
+  const found = live(yield* load(disk, file))
+  return found !== undefined && !isPointer(found.json)
 }
 
 /**

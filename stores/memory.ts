@@ -6,6 +6,7 @@ import { settle } from '../lib/maybe.ts'
 import { isCookieChanged } from '../lib/merge.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { cookieIn, type Outgoing, type StoredObject, withCookie } from '../lib/snapshot.ts'
+import { isPointer } from '../lib/successor.ts'
 import {
   type AllCallback,
   DriverStore,
@@ -43,6 +44,8 @@ export class MemoryStore extends DriverStore {
   readonly #interval: number
   /** What is known of the records, least recently used first when `max` is set. */
   readonly #entries = new Map<string, Entry>()
+  /** What is left under ids that were renewed, oldest first. */
+  readonly #pointers = new Map<string, Entry>()
   /** Ids by the interval in which they expire. */
   readonly #slots = new Map<number, Set<string>>()
   #reapedSlot: number
@@ -90,15 +93,14 @@ export class MemoryStore extends DriverStore {
   /** @internal */
   protected override readonly driver: Driver = {
     read: (sid) => {
-      const json = this.#read(sid)
-      return json === undefined || json.startsWith('{"cookie":') ? json : handedOver(json)
+      const json = this.#read(sid) ?? this.#pointer(sid)
+      return json === undefined || isPointer(json) || json.startsWith('{"cookie":') ? json : handedOver(json)
     },
-    write: (sid, session, expires) => this.#put(sid, session.json, expires),
+    write: (sid, session, expires) => this.#put(sid, session.json, expires, session.replaces),
     update: (sid, _from, make) => this.#update(sid, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
-    remove: (sid) => this.#remove(sid),
     take: (sid) => {
-      const json = this.#read(sid)
+      const json = this.#read(sid) ?? this.#pointer(sid)
       this.#remove(sid)
       return json
     },
@@ -136,10 +138,29 @@ export class MemoryStore extends DriverStore {
     return this.#entries.get(sid)
   }
 
-  #put(sid: string, json: string, expires: number | undefined): void {
+  /** What is left under an id that was renewed. */
+  #pointer(sid: string): string | undefined {
+    const entry = this.#pointers.get(sid)
+    return entry && (entry.expires === undefined || entry.expires > Date.now()) ? entry.json : undefined
+  }
+
+  #point(sid: string, json: string, expires: number | undefined): void {
+    this.#remove(sid)
+    this.#add(this.#pointers, sid, { json, expires })
+    this.#bound(this.#pointers)
+  }
+
+  #put(sid: string, json: string, expires: number | undefined, replaces?: string): void {
     this.#forget(sid)
     this.sessions[sid] = json
-    this.#entries.set(sid, { json, expires })
+    this.#add(this.#entries, sid, { json, expires })
+    // The one that it takes the place of is about to go.
+    if (replaces === undefined || !this.#entries.has(replaces)) this.#bound(this.#entries)
+  }
+
+  #add(entries: Map<string, Entry>, sid: string, entry: Entry): void {
+    const { expires } = entry
+    entries.set(sid, entry)
     if (expires !== undefined) {
       const slot = this.#slotOf(expires)
       const ids = this.#slots.get(slot)
@@ -147,25 +168,29 @@ export class MemoryStore extends DriverStore {
       else this.#slots.set(slot, new Set([sid]))
       this.#schedule()
     }
-    if (this.max !== undefined && this.#entries.size > this.max) {
-      const oldest = this.#entries.keys().next().value as string
+  }
+
+  #bound(entries: Map<string, Entry>): void {
+    if (this.max !== undefined && entries.size > this.max) {
+      const oldest = entries.keys().next().value as string
       this.#remove(oldest)
     }
   }
 
   #update(sid: string, make: Make): string | undefined {
-    const current = this.#read(sid)
+    const current = this.#read(sid) ?? this.#pointer(sid)
     if (current === undefined) return undefined
     const session = make(current)
     if (!session) return current
     const { json } = session
-    this.#put(sid, json, expiryOf(session.cookie))
+    if (session.isPointer) this.#point(sid, json, expiryOf(session.cookie))
+    else this.#put(sid, json, expiryOf(session.cookie))
     return json
   }
 
   #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): Touched {
     const json = this.#read(sid)
-    if (json === undefined) return 'gone'
+    if (json === undefined) return this.#pointer(sid) === undefined ? 'gone' : 'moved'
     // Without a cookie there is no date to extend it to.
     if (!session.cookie) return 'extended'
     // Of a cookie that another request has changed, nothing may be overwritten.
@@ -181,9 +206,10 @@ export class MemoryStore extends DriverStore {
   }
 
   #forget(sid: string): void {
-    const entry = this.#entries.get(sid)
+    const entry = this.#entries.get(sid) ?? this.#pointers.get(sid)
     if (!entry) return
     this.#entries.delete(sid)
+    this.#pointers.delete(sid)
     if (entry.expires === undefined) return
     const slot = this.#slotOf(entry.expires)
     const ids = this.#slots.get(slot)
@@ -193,6 +219,7 @@ export class MemoryStore extends DriverStore {
   #clear(): void {
     this.sessions = Object.create(null)
     this.#entries.clear()
+    this.#pointers.clear()
     this.#slots.clear()
   }
 

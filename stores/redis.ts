@@ -10,6 +10,7 @@ import { optionError, SessionError } from '../lib/errors.ts'
 import { isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { type Outgoing, type Stored, type StoredObject, splitRecord } from '../lib/snapshot.ts'
+import { isPointer, POINTER_HEAD } from '../lib/successor.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 
 /**
@@ -74,6 +75,16 @@ const REFUSED = /(unknown command|no permissions to run the).*\beval\b/i
 /** How often a session may change between a look at it and the attempt to replace it. */
 const MAX_TRIES = 1_000
 
+/**
+ * What is left under an id that was renewed has a second key beside it, by which `length()` and `ids()`, which read no
+ * values, tell it from a session.
+ */
+const RENEWED = ':renewed'
+
+function isMark(name: string): boolean {
+  return name.endsWith(RENEWED)
+}
+
 // Sent whole each time: Redis looks a known script up by itself, and an EVALSHA fails after each restart, failover and
 // SCRIPT FLUSH, on each node of a cluster. The value that is replaced goes as its digest.
 const REPLACE = `local held = redis.call('GET', KEYS[1])
@@ -93,6 +104,7 @@ const EXTEND = `local held = redis.call('GET', KEYS[1])
 if not held then return 0 end
 local lifetime = string.match(held, '^{"cookie":{"originalMaxAge":([^,}]*)')
 if lifetime and lifetime ~= ARGV[1] then return 2 end
+if not lifetime and string.sub(held, 1, ${POINTER_HEAD.length}) == '${POINTER_HEAD}' then return 3 end
 return redis.call('EXPIRE', KEYS[1], ARGV[2])`
 
 /**
@@ -186,7 +198,6 @@ export class RedisStore extends DriverStore {
     write: (sid, session, expires) => this.#write(sid, session, expires),
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
-    remove: (sid) => this.#remove(sid),
     take: (sid) => this.#take(sid),
   }
 
@@ -258,9 +269,10 @@ export class RedisStore extends DriverStore {
       const text = this.#textOf(session)
       const expires = expiryOf(session.cookie)
       const seconds = this.#seconds(expires)
+      if (session.isPointer) await this.#connection.run((commands) => commands.set(key + RENEWED, '1', seconds + 1))
       const held = await this.#run((commands) => replace(commands, key, digest, text, seconds))
       if (held === true) {
-        if (seconds > 0) this.#keep(sid, expires)
+        if (seconds > 0 && !session.isPointer) this.#keep(sid, expires)
         else this.#kept.delete(sid)
         return this.#open(sid, text)
       }
@@ -322,7 +334,7 @@ export class RedisStore extends DriverStore {
 
   /** The record in `text`, as drivers hand it over; one that the serializer cannot read is missing. */
   #open(sid: string, text: string): Maybe<Stored | undefined> {
-    if (this.serializer === JSON) return text
+    if (this.serializer === JSON || isPointer(text)) return text
     const opened = (record: unknown): StoredObject => {
       this.#texts.set(record as StoredObject, text)
       return record as StoredObject
@@ -339,7 +351,7 @@ export class RedisStore extends DriverStore {
   }
 
   #textOf(session: Outgoing): string {
-    if (this.serializer === JSON) return session.json
+    if (this.serializer === JSON || session.isPointer) return session.json
     const text: unknown = this.serializer.stringify(session.session)
     if (typeof text === 'string') return text
     throw new SessionError(
@@ -371,24 +383,26 @@ export class RedisStore extends DriverStore {
     return kept
   }
 
-  /** Ids page by page, each once: SCAN may give a key twice. */
+  /** What follows the prefix in keys, page by page, each once: SCAN may give a key twice. */
   async *#pages(): AsyncGenerator<string[]> {
     const seen = new Set<string>()
     for await (const page of this.#connection.scan(this.prefix, this.scanCount)) {
-      const ids = page.filter((id) => !seen.has(id) && seen.add(id))
-      if (ids.length > 0) yield ids
+      const names = page.filter((name) => !seen.has(name) && seen.add(name))
+      if (names.length > 0) yield names
     }
   }
 
   async #ids(): Promise<string[]> {
     const all: string[] = []
-    for await (const ids of this.#pages()) all.push(...ids)
-    return all
+    for await (const names of this.#pages()) all.push(...names)
+    const renewed = new Set(all.filter(isMark).map((name) => name.slice(0, -RENEWED.length)))
+    return all.filter((name) => !isMark(name) && !renewed.has(name))
   }
 
   async #all(): Promise<(PlainSession & { id: string })[]> {
     const all: (PlainSession & { id: string })[] = []
-    for await (const ids of this.#pages()) {
+    for await (const names of this.#pages()) {
+      const ids = names.filter((name) => !isMark(name))
       const page = await Promise.all(ids.map((id) => this.get(id)))
       for (const [index, session] of page.entries())
         if (session && typeof session === 'object') all.push(Object.assign(session, { id: ids[index] as string }))
@@ -397,7 +411,7 @@ export class RedisStore extends DriverStore {
   }
 
   async #clear(): Promise<void> {
-    for await (const ids of this.#pages()) await Promise.all(ids.map((id) => this.#remove(id)))
+    for await (const names of this.#pages()) await Promise.all(names.map((name) => this.#remove(name)))
   }
 }
 
@@ -460,6 +474,9 @@ async function take(commands: Commands, key: string): Promise<unknown> {
   return held
 }
 
+/** By the reply of EXTEND. */
+const OUTCOMES: readonly Touched[] = ['gone', 'extended', 'changed', 'moved']
+
 async function extend(
   commands: Commands,
   key: string,
@@ -469,11 +486,12 @@ async function extend(
   if (loaded && commands.eval) {
     const lifetime = JSON.stringify(loaded.originalMaxAge ?? null)
     const reply = Number(await commands.eval(EXTEND, key, [lifetime, String(seconds)]))
-    return reply === 0 ? 'gone' : reply === 1 ? 'extended' : 'changed'
+    return OUTCOMES[reply]
   }
   if (loaded) {
     const held = await commands.get(key)
     if (!held) return 'gone'
+    if (isPointer(String(held))) return 'moved'
     if (hasOtherLifetime(splitRecord(String(held))?.cookie, loaded)) return 'changed'
   }
   return (await commands.expire(key, seconds)) ? 'extended' : 'gone'

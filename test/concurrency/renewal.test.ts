@@ -2,7 +2,8 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { SessionOptions } from '../../lib/index.ts'
-import { session } from '../../lib/index.ts'
+import { MemoryStore, session } from '../../lib/index.ts'
+import { DRIVER, type Driver } from '../../lib/port.ts'
 import { Browser, type Reply } from '../support/jar.ts'
 import { kinds, type StoreCase } from './fixture/kinds.ts'
 import { open, openOn, ROUNDS, type Site, secret, tab, times } from './support.ts'
@@ -54,6 +55,11 @@ async function during(site: Site, browser: Browser, path: string, meanwhile: () 
   return pending
 }
 
+/** Every way to end a session, by a process that renews ids and by one that does not. */
+const enders = ['/logout', '/unset', '/renew', '/renew-keep', '/store-destroy', '/store-regenerate'].flatMap((end) =>
+  [true, false].map((renews) => [end, renews, renews ? '' : ' without renewAfter'] as const),
+)
+
 const look = async (browser: Browser): Promise<{ id: string; data: object }> => (await browser.get('/look')).json
 
 describe.each(kinds)('on $name an id that is renewed', (kind) => {
@@ -89,13 +95,48 @@ describe.each(kinds)('on $name an id that is renewed', (kind) => {
       expect(await look(one)).toMatchObject({ data: { user: 'ann' } })
     }))
 
-  it('leaves a record that tells neither the data nor the new id', () =>
+  it('leaves what tells neither the data nor the new id', () =>
     play(kind, async ({ one, store, id }) => {
       await one.get('/set/a')
       const { id: now } = await look(one)
-      const left = JSON.stringify(await lookUp(store.store, id))
+      const driver: Driver | undefined = store.store[DRIVER]?.()
+      const left = JSON.stringify(await (driver ? driver.read(id) : lookUp(store.store, id)))
       expect(left).toContain('cookie')
       for (const secret of ['ann', now]) expect(left).not.toContain(secret)
+    }))
+
+  it('leaves a session to nobody', () =>
+    play(kind, async ({ one, store: { store }, id, site }) => {
+      const bystander = await site.visitor()
+      const counts = kind.bundled && kind.name !== 'redis without scripts'
+      const length = counts && (await store.length())
+      await one.get('/set/a')
+      const { id: second } = await look(one)
+      pass(RENEW_AFTER)
+      await one.get('/set/b')
+      const { id: now } = await look(one)
+      const ids = [bystander.id, now].sort()
+      const known = (listed: string[]): string[] =>
+        listed.filter((sid) => [bystander.id, id, second, now].includes(sid)).sort()
+
+      const load = (sid: string): Promise<{ id: string } | undefined> =>
+        new Promise((resolve, reject) => {
+          store.load(sid, (error: unknown, found?: { id: string }) => (error ? reject(error) : resolve(found)))
+        })
+      if (store.load) {
+        expect([await load(id), (await load(second))?.id, (await load(now))?.id]).toEqual([undefined, now, now])
+      }
+      if (!kind.bundled) return
+      expect([await store.get(id), await store.get(second)]).toEqual([undefined, undefined])
+      if (!counts) return
+      expect(await store.length()).toBe(length)
+      const all = await store.all()
+      expect(known(Array.isArray(all) ? all.map((entry) => entry.id) : Object.keys(all))).toEqual(ids)
+      if (store.ids) expect(known(await store.ids())).toEqual(ids)
+      if (store.sessions) expect([store.size, known(Object.keys(store.sessions))]).toEqual([2, ids])
+      await store.clear()
+      expect((await look(tab(one, site.url))).data).toEqual({})
+      if (kind.name === 'redis') expect(await store.client.keys('*')).toEqual([])
     }))
 
   it('takes along what another request stores at that moment, and what one stores under it afterwards', () =>
@@ -122,20 +163,31 @@ describe.each(kinds)('on $name an id that is renewed', (kind) => {
       expect(keys.sort()).toEqual(times(20, (n) => `k${n}`).sort())
     }))
 
-  it.each(['/logout', '/renew'])('does not outlive %s, whoever is first', (end) =>
-    play(kind, async ({ one, other, site, store, id }) => {
-      // The end comes while the request is under way that renews.
-      const late = await during(site, one, '/set/late', () => other.get(end))
-      expect(late.setCookies).toEqual([])
-      expect(await store.has(id)).toBe(false)
+  it.each(enders)('does not outlive %s%3$s, whoever is first', (end, renewing) =>
+    play(kind, async ({ store, site }) => {
+      // What is done to a third-party store past `req.session` is its own business.
+      if (end.startsWith('/store') && !kind.bundled) return
+      const ender = await open(store.store, { ...(renewing ? options : {}), cookie: options.cookie, unset: 'destroy' })
 
-      // The end comes from a request that has the old id.
-      const { browser, id: second } = await site.visitor()
-      pass(RENEW_AFTER)
-      const slow = tab(browser, site.url)
-      await during(site, slow, end, () => browser.get('/set/a'))
-      expect((await look(browser)).data).toEqual({})
-      expect(await store.has(second)).toBe(false)
+      for (const moment of ['before', 'between', 'after', 'after two']) {
+        const { browser, id } = await site.visitor()
+        pass(RENEW_AFTER)
+        const old = tab(browser, ender.url)
+        const renew = (): Promise<unknown> => browser.get('/set/late')
+        if (moment === 'before') await during(site, browser, '/set/late', () => tab(old, ender.url).get(end))
+        else if (moment === 'between')
+          await during(site, browser, '/set/late', () => during(ender, tab(old, ender.url), end, renew))
+        else
+          await during(ender, tab(old, ender.url), end, async () => {
+            await renew()
+            if (moment === 'after two') pass(RENEW_AFTER)
+            if (moment === 'after two') await renew()
+          })
+        expect([moment, (await look(browser)).data]).toEqual([moment, {}])
+        expect([moment, (await look(old)).data]).toEqual([moment, {}])
+        expect(await store.has(id)).toBe(false)
+      }
+      await ender.stop()
     }),
   )
 
@@ -181,6 +233,19 @@ describe('an id that is renewed', () => {
     expect((await jar.get('/read')).json.id).toBe(id)
     await jar.get('/read', { headers: { ...https.headers, cookie: jar.header } })
     expect((await look(jar)).id).not.toBe(id)
+    await site.stop()
+  })
+
+  it('takes no place of a session in a store of limited size', async () => {
+    const store = new MemoryStore({ max: 3 })
+    const site = await open(store, options)
+    const [one, ...others] = (await Promise.all(times(3, () => site.visitor()))).map(({ browser }) => browser)
+    for (let n = 0; n < 5; n++) {
+      pass(RENEW_AFTER)
+      await (one as Browser).get('/set/a')
+    }
+    expect(store.size).toBe(3)
+    for (const other of others) expect((await look(other)).data).toMatchObject({ user: 'ann' })
     await site.stop()
   })
 

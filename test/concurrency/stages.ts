@@ -25,7 +25,6 @@ export const memoryAtOnce: SetStage = (watcher) => {
     write: sync(driver.write),
     update: sync(driver.update),
     touch: sync(driver.touch),
-    remove: sync(driver.remove),
     take: sync(driver.take, true),
   })
   return { stores: [store], peek: (sid) => parse(store.sessions[sid]) }
@@ -110,7 +109,6 @@ function farAway(driver: Driver, watcher: Watcher): Driver {
     write: call('write', driver.write),
     update: call('update', driver.update),
     touch: call('touch', driver.touch),
-    remove: call('remove', driver.remove),
     take: call('take', driver.take),
   }
 }

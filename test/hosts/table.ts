@@ -489,6 +489,23 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       expect(late.setCookies).toHaveLength(1)
     })
 
+    it.each(['logout', 'logoutUnawaited', 'unset', 'login', 'renew'])(
+      'an id that is renewed does not outlive the session: %s, by a request that has the old one',
+      async (route) => {
+        await browser.get('/renewing/set?user=ann')
+        const old = browser.header
+        const late = new Browser(server.url).get(`/renewing/late?route=${route}`, { headers: { cookie: old } })
+        const other = new Browser(server.url)
+        while ((await other.get('/renewing/calls')).json.waiting === 0)
+          await new Promise((resolve) => setTimeout(resolve, 1))
+        while (browser.header === old) await browser.get('/renewing/untouched')
+        await other.get('/renewing/release')
+        await late
+        expect((await browser.get('/renewing/look')).json.data).toEqual({})
+        expect((await other.get('/renewing/look', { headers: { cookie: old } })).json.data).toEqual({})
+      },
+    )
+
     describe('a store that fails', () => {
       it('to load is an error, and replaces no cookie', async () => {
         const cookie = `connect.sid=${signed('some-id')}`

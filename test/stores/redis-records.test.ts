@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTes
 import { Cookie } from '../../lib/cookie.ts'
 import { DRIVER, type Driver } from '../../lib/port.ts'
 import { Outgoing, type Stored } from '../../lib/snapshot.ts'
+import { Pointer } from '../../lib/successor.ts'
 import { RedisStore, type RedisStoreClient, redisStore } from '../../stores/redis.ts'
 import {
   lifetimeOf,
@@ -132,7 +133,7 @@ const updating: [string, () => Promise<Opened>][] = [
   ],
 ]
 
-describe.skipIf(redisMissing).each(updating)('update over %s', (_, open) => {
+describe.skipIf(redisMissing).each(updating)('update over %s', (name, open) => {
   let opened: Opened
   let store: RedisStore
   let driver: Driver
@@ -198,6 +199,34 @@ describe.skipIf(redisMissing).each(updating)('update over %s', (_, open) => {
     expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
     expect(await store.get(sid)).toMatchObject({ n: 2 })
   })
+
+  const backwards = {
+    parse: (text: string) => JSON.parse([...text].reverse().join('')),
+    stringify: (session: object) => [...JSON.stringify(session)].reverse().join(''),
+  }
+
+  it.each([{}, { serializer: backwards }])(
+    'leaves a pointer that is neither counted nor listed (%#)',
+    async (options) => {
+      store = opened.store({ ...options, prefix: `${sid}:` })
+      driver = driverOf(store)
+      for (const id of ['one', 'two']) await store.set(id, plain({ n: 1 }))
+      const at = Date.now() + 60_000
+      const pointer = new Pointer({ id: 'elsewhere', until: at }, 'one', ['secret'], at)
+      expect(await driver.update('one', (await driver.read('one')) as Stored, () => pointer)).toBe(pointer.json)
+      expect(await driver.read('one')).toBe(pointer.json)
+      expect(await store.get('one')).toBeUndefined()
+      const loaded = { originalMaxAge: 60_000 }
+      expect(await driver.touch('one', outgoing({}), Date.now() + 120_000, loaded)).toBe('moved')
+      if (name !== 'a minimal client') {
+        expect(await store.length()).toBe(1)
+        expect(await store.ids()).toEqual(['two'])
+        expect((await store.all()).map(({ id }) => id)).toEqual(['two'])
+      }
+      expect(await driver.take('one')).toBe(pointer.json)
+      expect(await driver.read('one')).toBeUndefined()
+    },
+  )
 })
 
 describe.skipIf(redisMissing)('the commands of RedisStore', () => {
@@ -213,7 +242,7 @@ describe.skipIf(redisMissing)('the commands of RedisStore', () => {
     const many = () => Promise.all(Array.from({ length: 50 }, () => driver.update('one', now, increment)))
     expect(await counted(many)).toHaveLength(50)
     expect(await store.get('one')).toMatchObject({ n: 51 })
-    expect(names(await counted(() => store.destroy('one')))).toEqual(['DEL'])
+    expect(names(await counted(() => store.destroy('one')))).toEqual(['EVAL'])
   })
 
   it('send the value that an update replaces as a digest', async () => {
