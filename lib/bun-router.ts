@@ -1,9 +1,9 @@
 // unisession/bun-router: the same sessions, with the defaults and shapes that bun-router documents.
 
 import { MemoryStore } from '../stores/memory.ts'
-import { cookieWithDefaults, lifetimeIn, withDefaults } from './defaults.ts'
-import { warn } from './diagnostics.ts'
+import { lifetimeIn, withDefaults } from './defaults.ts'
 import { optionError } from './errors.ts'
+import { givenOptions, lintLifetime } from './lint.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import { type SessionOptions as CoreOptions, readMilliseconds } from './options.ts'
 
@@ -41,19 +41,25 @@ export interface SessionOptions extends Omit<CoreOptions, 'store' | 'renewAfter'
  * Session middleware with bun-router's documented defaults: cookie `bun_session`, one day, `httpOnly`, `sameSite: 'lax'`;
  * a session is stored once something was put into it. @throws TypeError for wrong options.
  */
-export function session(options: SessionOptions = {}): SessionMiddleware {
-  const { store, maxAge = lifetimeIn(store, DAY), autoCommit, renew, renewAfter = 3_600_000, cookie, ...rest } = options
+export function session(options?: SessionOptions): SessionMiddleware {
+  const {
+    store,
+    maxAge = lifetimeIn(store, DAY),
+    autoCommit,
+    renew,
+    renewAfter = 3_600_000,
+    ...rest
+  } = givenOptions(options)
   if (typeof store === 'string' && store !== 'memory') throw optionError('store option must be "memory" or a store')
   if (renew && autoCommit === false) throw optionError('renew option needs autoCommit, which stores what it renews')
   readMilliseconds({ renewAfter }, 'renewAfter')
+  // One page of bun-router's documentation counts it in seconds.
   lintLifetime('maxAge', maxAge)
-  if (typeof cookie === 'object') lintLifetime('cookie.maxAge', cookie.maxAge)
   const defaults = { name: 'bun_session', resave: false, saveUninitialized: false, clearCookie: true }
   return createMiddleware(
     {
       ...withDefaults(defaults, rest),
-      store: typeof store === 'object' ? (store as CoreOptions['store']) : new MemoryStore(),
-      cookie: cookieWithDefaults({ maxAge, sameSite: 'lax' }, cookie),
+      store: store && store !== 'memory' ? (store as CoreOptions['store']) : new MemoryStore(),
       renewAfter: renew ? renewAfter : undefined,
     },
     {
@@ -61,12 +67,8 @@ export function session(options: SessionOptions = {}): SessionMiddleware {
       ttlUnit: 's',
       autoCommit: autoCommit ?? true,
       extendsUnmodified: rest.rolling === true,
+      cookie: { maxAge, sameSite: 'lax' },
+      options: ['autoCommit', 'maxAge', 'renew'],
     },
   )
-}
-
-/** One page of bun-router's documentation counts `cookie.maxAge` in seconds: so many whole days are no milliseconds. */
-function lintLifetime(option: string, value: unknown): void {
-  if (typeof value !== 'number' || value < 86_400 || value > 31 * 86_400 || value % 86_400 !== 0) return
-  warn('WARN_SESSION_LIFETIME', `${option} is ${value} milliseconds; were seconds meant? Multiply by 1000`)
 }

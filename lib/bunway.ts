@@ -2,7 +2,8 @@
 
 import { FileStore as BaseFileStore, type FileStoreOptions } from '../stores/file.ts'
 import { MemoryStore as BaseMemoryStore, type MemoryStoreOptions } from '../stores/memory.ts'
-import { cookieWithDefaults, lifetimeIn, withDefaults } from './defaults.ts'
+import { lifetimeIn, withDefaults } from './defaults.ts'
+import { givenOptions } from './lint.ts'
 import { settle } from './maybe.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
@@ -30,22 +31,21 @@ export interface SessionStore {
  * `resave: true` writes an unchanged session on every response; left out, it does so on stores without `touch`, to keep
  * their sessions alive. Promise-style stores are given milliseconds, and records without a cookie are read.
  */
-export function session(options: SessionOptions = {}): SessionMiddleware {
+export function session(given?: SessionOptions): SessionMiddleware {
+  const options = givenOptions(given)
   const { resave, concurrency } = options
   const store = options.store || (new MemoryStore() as SessionOptions['store'])
   const rewrites = resave ?? typeof (store as PromiseStore).touch !== 'function'
-  const cookie = cookieWithDefaults({ maxAge: lifetimeIn(store, DAY), sameSite: 'lax' }, options.cookie)
   const defaults = { saveUninitialized: true, clearCookie: true }
   return createMiddleware(
     {
       ...withDefaults(defaults, options),
       store,
-      cookie,
       resave: rewrites,
       // A visit that changes nothing must not write back what another process has changed.
       concurrency: concurrency ?? (rewrites ? 'merge' : undefined),
     },
-    { bareRecords: true },
+    { bareRecords: true, cookie: { maxAge: lifetimeIn(store, DAY), sameSite: 'lax' } },
   )
 }
 

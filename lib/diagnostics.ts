@@ -8,16 +8,21 @@ const NAMES: readonly string[] = [NAMESPACE, 'express-session']
 
 /** Each cause of a warning by a stable name, under which docs/troubleshooting.md has its meaning and its cure. */
 export type WarningCode =
+  | 'WARN_SESSION_COOKIE_DOMAIN'
+  | 'WARN_SESSION_COOKIE_EXPIRES'
   | 'WARN_SESSION_COOKIE_INSECURE'
   | 'WARN_SESSION_COOKIE_NAME'
   | 'WARN_SESSION_COOKIE_NOT_SENT'
+  | 'WARN_SESSION_COOKIE_PATH'
   | 'WARN_SESSION_COOKIE_PREFIX'
   | 'WARN_SESSION_LIFETIME'
   | 'WARN_SESSION_MEMORY_STORE'
+  | 'WARN_SESSION_OPTIONS'
   | 'WARN_SESSION_OPTION_UNKNOWN'
   | 'WARN_SESSION_OPTION_VALUE'
   | 'WARN_SESSION_REDIS_EVAL'
   | 'WARN_SESSION_SECRET'
+  | 'WARN_SESSION_STORE'
 
 /** True when `list`, as in DEBUG or NO_DEPRECATION, has one of `names` (`*` is a wildcard, `-name` excludes). */
 export function listed(list: string | undefined, names: readonly string[] = NAMES): boolean {

@@ -5,6 +5,7 @@ import { MemoryStore } from '../stores/memory.ts'
 import { RedisStore, redisStore } from '../stores/redis.ts'
 import { Cookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
+import { givenOptions } from './lint.ts'
 import { createMiddleware, type SessionEvents, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import { Session } from './session.ts'
@@ -15,7 +16,7 @@ import { Store } from './store.ts'
  * session is in the store. @throws TypeError for wrong options.
  */
 export function session(options?: SessionOptions): SessionMiddleware {
-  return createMiddleware(options ?? {})
+  return createMiddleware(givenOptions(options))
 }
 
 // As in express-session, the function carries the classes: stores are made by `require('some-store')(session)`.

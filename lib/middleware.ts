@@ -4,11 +4,12 @@ import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MemoryStore } from '../stores/memory.ts'
 import { warn } from './diagnostics.ts'
-import { optionError, SessionError } from './errors.ts'
+import { SessionError } from './errors.ts'
 import { type BunwayNext, type BunwayRequest, type BunwayResponse, serveBunway } from './hosts/bunway.ts'
 import { type Next, serveConnect } from './hosts/connect.ts'
 import { type FetchNext, serveFetch } from './hosts/fetch.ts'
 import { type Carrier, generateSession, type Service } from './lifecycle.ts'
+import { checkStore } from './lint.ts'
 import type { Maybe } from './maybe.ts'
 import { type Dialect, readOptions, type SessionOptions, type Settings } from './options.ts'
 import { type ForeignStore, portOf, type StorePort, setSecrets } from './port.ts'
@@ -100,11 +101,7 @@ function isRequest(req: unknown): req is Request {
 }
 
 function createService(settings: Settings, store: ForeignStore, dialect: Dialect): Service {
-  for (const method of ['get', 'set', 'destroy'] as const) {
-    if (typeof store[method] !== 'function') {
-      throw optionError(`store option must be a session store: it has no ${method}()`)
-    }
-  }
+  checkStore(store)
   if (process.env.NODE_ENV === 'production' && store instanceof MemoryStore && store.max === undefined) {
     warn(
       'WARN_SESSION_MEMORY_STORE',

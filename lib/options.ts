@@ -1,9 +1,10 @@
-// The options: what they mean, their defaults, and what is said about doubtful ones. The only place with a default.
+// The options: what they mean and their defaults. The only place with a default.
 
-import { createHmac } from 'node:crypto'
 import type { CookieOptions } from './cookie.ts'
-import { deprecate, warn } from './diagnostics.ts'
+import { cookieWithDefaults } from './defaults.ts'
+import { deprecate } from './diagnostics.ts'
 import { optionError, SessionError } from './errors.ts'
+import { lintCookie, lintExpiry, lintOptions } from './lint.ts'
 import { isPromise } from './maybe.ts'
 import type { TtlUnit } from './port.ts'
 import type { Concurrency } from './record.ts'
@@ -70,6 +71,10 @@ export interface Dialect {
   readonly autoCommit?: boolean
   readonly bareRecords?: boolean
   readonly extendsUnmodified?: boolean
+  /** Attributes of the cookie where the app gives none. */
+  readonly cookie?: CookieOptions
+  /** Names of options that the entry has besides. */
+  readonly options?: readonly string[]
   /** Unit of the times that a promise-style store is given. Default `'ms'`. */
   readonly ttlUnit?: TtlUnit
 }
@@ -122,10 +127,12 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
   }
   if (!secret) deprecate('req.secret; provide secret option')
 
+  lintOptions(options, dialect.options)
+  const name = String(options.name || options.key || 'connect.sid')
   const settings: Settings = {
-    name: String(options.name || options.key || 'connect.sid'),
+    name,
     secrets: secret ? (Array.isArray(secret) ? secret : [secret]) : undefined,
-    cookie: options.cookie || {},
+    cookie: readCookie(options.cookie || {}, name, dialect.cookie),
     generateId: (req) => checkId(generate(req)),
     proxy: options.proxy,
     resave: Boolean(resave),
@@ -143,7 +150,6 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
   if (settings.renewAfter !== undefined && settings.concurrency === 'overwrite') {
     throw optionError('renewAfter option needs concurrency: "merge"; with "overwrite" a request brings the old id back')
   }
-  lint(options, settings)
   return settings
 }
 
@@ -153,6 +159,35 @@ function checkId(id: unknown): string {
   if (isPromise(id)) id.then(undefined, () => {})
   const given = isPromise(id) ? 'a promise' : id === '' ? 'an empty one' : String(id)
   throw new SessionError('ERR_SESSION_ID', `genid option must return a non-empty string, at once; it returned ${given}`)
+}
+
+/**
+ * The attributes of the cookie, looked at for what cannot work: constant ones at once, and again for a date that passes
+ * while the server runs; those of a function when it first answers.
+ */
+function readCookie(
+  option: NonNullable<SessionOptions['cookie']>,
+  name: string,
+  defaults: CookieOptions | undefined,
+): Settings['cookie'] {
+  const complete = (cookie: typeof option): typeof option => (defaults ? cookieWithDefaults(defaults, cookie) : cookie)
+  if (typeof option !== 'function') {
+    lintCookie(name, option)
+    const { expires } = option
+    const cookie = complete(option) as CookieOptions
+    if (!(expires instanceof Date)) return cookie
+    return () => {
+      lintExpiry(expires)
+      return cookie
+    }
+  }
+  let linted = false
+  return complete((req) => {
+    const given = option(req)
+    if (!linted) lintCookie(name, given)
+    linted = true
+    return given
+  })
 }
 
 function readFlag(options: SessionOptions, name: 'clearCookie'): boolean {
@@ -180,136 +215,4 @@ function readConcurrency(option: unknown): Concurrency {
   if (option === 'merge') return 'reread'
   if (option === 'overwrite') return 'overwrite'
   throw optionError('concurrency option must be "merge" or "overwrite"')
-}
-
-/** The names of the options, and of the attributes of a cookie, to tell slips of the pen from them. */
-const OPTIONS: readonly string[] = [
-  'clearCookie',
-  'concurrency',
-  'cookie',
-  'genid',
-  'key',
-  'name',
-  'proxy',
-  'renewAfter',
-  'renewGrace',
-  'resave',
-  'rolling',
-  'saveUninitialized',
-  'secret',
-  'store',
-  'unset',
-] satisfies (keyof SessionOptions)[]
-const ATTRIBUTES: readonly string[] = [
-  'domain',
-  'encode',
-  'expires',
-  'httpOnly',
-  'maxAge',
-  'originalMaxAge',
-  'partitioned',
-  'path',
-  'priority',
-  'sameSite',
-  'secure',
-  'signed',
-] satisfies (keyof CookieOptions)[]
-
-function lintNames(given: object, known: readonly string[], what: string): void {
-  for (const key of Object.keys(given)) {
-    if (known.includes(key)) continue
-    const meant = known.find((name) => name.toLowerCase() === key.toLowerCase())
-    warn(
-      'WARN_SESSION_OPTION_UNKNOWN',
-      `${what}${key} is no option${meant ? `; ${what}${meant} is` : ', and has no effect'}`,
-    )
-  }
-}
-
-function lintSecrets(secrets: readonly unknown[]): void {
-  for (const secret of secrets) {
-    try {
-      createHmac('sha256', secret as Secret as string)
-    } catch {
-      warn(
-        'WARN_SESSION_SECRET',
-        'secret option is neither a string nor another key that crypto.createHmac takes; each request will fail',
-      )
-    }
-  }
-}
-
-/** Warns of what express-session accepts and what will not do what was meant. */
-function lint(options: SessionOptions, { name, cookie, secrets }: Settings): void {
-  lintNames(options, OPTIONS, '')
-  lintSecrets(secrets ?? [])
-  if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) {
-    warn(
-      'WARN_SESSION_COOKIE_NAME',
-      `name option is ${JSON.stringify(name)}, which no cookie can be called; use letters, digits, ".", "_" and "-"`,
-    )
-  }
-  for (const flag of ['resave', 'rolling', 'saveUninitialized'] as const) {
-    if (typeof options[flag] === 'string')
-      warn(
-        'WARN_SESSION_OPTION_VALUE',
-        `${flag} option is the string "${options[flag]}", which counts as true; use a boolean`,
-      )
-  }
-  if (typeof options.proxy === 'string')
-    warn('WARN_SESSION_OPTION_VALUE', 'proxy option is a string, which counts as not given; use true or false')
-  if (process.env.NODE_ENV === 'production') {
-    for (const secret of secrets ?? []) {
-      if (typeof secret === 'string' && Buffer.byteLength(secret) < 32) {
-        warn(
-          'WARN_SESSION_SECRET',
-          'secret option is shorter than 32 bytes; use a random one, such as crypto.randomBytes(32).toString("hex")',
-        )
-      }
-    }
-  }
-  if (typeof cookie === 'function') return
-  if (typeof cookie !== 'object') {
-    warn('WARN_SESSION_OPTION_VALUE', 'cookie option must be an object or a function; each request will fail')
-    return
-  }
-  lintNames(cookie, ATTRIBUTES, 'cookie.')
-  if (cookie.maxAge && typeof cookie.maxAge !== 'number' && !((cookie.maxAge as unknown) instanceof Date)) {
-    warn('WARN_SESSION_LIFETIME', 'cookie.maxAge must be a number of milliseconds; each request will fail')
-  }
-  if (!/^(undefined|false|true|auto|lax|none|strict)$/i.test(String(cookie.sameSite ?? undefined))) {
-    warn(
-      'WARN_SESSION_OPTION_VALUE',
-      `cookie.sameSite is "${cookie.sameSite}"; it must be "lax", "strict", "none", "auto" or a boolean`,
-    )
-  }
-
-  for (const flag of ['secure', 'httpOnly', 'partitioned'] as const) {
-    const value = cookie[flag]
-    if (typeof value === 'string' && value !== 'auto')
-      warn('WARN_SESSION_OPTION_VALUE', `cookie.${flag} is the string "${value}", which counts as true; use a boolean`)
-  }
-  if (typeof cookie.maxAge === 'number' && cookie.maxAge > 0 && cookie.maxAge < 10_000) {
-    warn(
-      'WARN_SESSION_LIFETIME',
-      `cookie.maxAge is ${cookie.maxAge} milliseconds; were seconds meant? Multiply by 1000`,
-    )
-  }
-  if (name.startsWith('__Host-') && (!cookie.secure || cookie.domain || (cookie.path ?? '/') !== '/')) {
-    warn(
-      'WARN_SESSION_COOKIE_PREFIX',
-      `browsers refuse the cookie "${name}": the prefix __Host- needs secure: true, path: "/" and no domain`,
-    )
-  } else if (name.startsWith('__Secure-') && !cookie.secure) {
-    warn('WARN_SESSION_COOKIE_PREFIX', `browsers refuse the cookie "${name}": the prefix __Secure- needs secure: true`)
-  }
-  if (!cookie.secure) {
-    if (String(cookie.sameSite).toLowerCase() === 'none')
-      warn(
-        'WARN_SESSION_COOKIE_INSECURE',
-        'browsers refuse a cookie with sameSite "none" that is not secure; add secure: true',
-      )
-    if (cookie.partitioned)
-      warn('WARN_SESSION_COOKIE_INSECURE', 'browsers refuse a partitioned cookie that is not secure; add secure: true')
-  }
 }

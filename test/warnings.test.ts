@@ -1,4 +1,5 @@
-// The warnings themselves: how they come, how they are silenced. What is warned of is tested where it happens.
+// Warnings: how they come, how they are silenced, and what is warned of when a middleware or a store is made. Those of
+// requests are in the hosts' table.
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -10,13 +11,33 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** What a process that has said nothing yet warns of. */
-async function warnings(app: (lib: typeof import('../lib/index.ts')) => unknown): Promise<[unknown, unknown][]> {
-  const warned = vi.spyOn(process, 'emitWarning').mockReturnValue()
+/** The package in a process that has said nothing yet. */
+async function fresh() {
   vi.resetModules()
-  await app(await import('../lib/index.ts'))
-  return warned.mock.calls.map(([message, options]) => [message, options])
+  const [unisession, bunway, bunRouter] = [
+    await import('../lib/index.ts'),
+    await import('../lib/bunway.ts'),
+    await import('../lib/bun-router.ts'),
+  ]
+  return { ...unisession, entries: { unisession, bunway, 'bun-router': bunRouter } }
 }
+
+/** What a process that has said nothing yet warns of. */
+async function warnings(app: (lib: Awaited<ReturnType<typeof fresh>>) => unknown): Promise<[string, unknown][]> {
+  const lib = await fresh()
+  const warned = vi.spyOn(process, 'emitWarning').mockReturnValue()
+  await app(lib)
+  const said = warned.mock.calls.map(([message, options]): [string, unknown] => [String(message), options])
+  warned.mockRestore()
+  return said
+}
+
+const coded = (said: [string, unknown][]) =>
+  said.map(([message, options]) => [(options as { code: string }).code, message])
+
+// What is wrong in these tests, no type would let pass.
+// biome-ignore lint/suspicious/noExplicitAny: see above
+type Anything = any
 
 const options = { secret: 'a secret that is long enough for everybody', resave: false, saveUninitialized: false }
 
@@ -40,11 +61,15 @@ describe('a warning', () => {
     ['other,WARN_SESSION_COOKIE_INSECURE', ['WARN_SESSION_LIFETIME']],
     ['WARN_SESSION_*', []],
     ['WARN_SESSION_*,-WARN_SESSION_LIFETIME', ['WARN_SESSION_LIFETIME']],
-    ['', ['WARN_SESSION_LIFETIME', 'WARN_SESSION_COOKIE_INSECURE']],
+    ['', ['WARN_SESSION_COOKIE_INSECURE', 'WARN_SESSION_LIFETIME']],
   ])('is silenced by its code: NO_WARNING=%s', async (list, left) => {
     vi.stubEnv('NO_WARNING', list)
     const said = await warnings(({ session }) => session({ ...options, cookie: { maxAge: 60, sameSite: 'none' } }))
-    expect(said.map(([, { code }]: never[]) => code)).toEqual(left)
+    expect(
+      coded(said)
+        .map(([code]) => code)
+        .sort(),
+    ).toEqual(left)
   })
 
   const script = `
@@ -66,5 +91,296 @@ describe('a warning', () => {
   it("is silenced by Node's own flag", async () => {
     const flags = ['--disable-warning=WARN_SESSION_LIFETIME', '--input-type=module', '-e', script]
     expect((await promisify(execFile)(process.execPath, flags)).stderr).toBe('')
+  })
+})
+
+const past = new Date('2020-01-01')
+const longAgo = '2020-01-01T00:00:00.000Z'
+
+/** Options of every entry, the code of the one warning that they bring, and what it says. */
+const doubtful: [options: Anything, code: string, message: RegExp][] = [
+  [
+    { saveUnitialized: false },
+    'OPTION_UNKNOWN',
+    /^unknown option "saveUnitialized"; did you mean "saveUninitialized"\?$/,
+  ],
+  [{ savUninitialized: false }, 'OPTION_UNKNOWN', /did you mean "saveUninitialized"\?$/],
+  [{ RESAVE: false }, 'OPTION_UNKNOWN', /did you mean "resave"\?$/],
+  [{ storage: {} }, 'OPTION_UNKNOWN', /^unknown option "storage"; did you mean "store"\?$/],
+  [{ telemetry: 1 }, 'OPTION_UNKNOWN', /^unknown option "telemetry"; it has no effect$/],
+  [{ httpOnly: true }, 'OPTION_UNKNOWN', /^unknown option "httpOnly": it belongs into cookie: \{ httpOnly \}$/],
+  [{ cookie: { rolling: true } }, 'OPTION_UNKNOWN', /^unknown option "cookie\.rolling": it belongs beside cookie/],
+  [
+    { cookie: { samesite: 'lax' } },
+    'OPTION_UNKNOWN',
+    /^unknown option "cookie\.samesite"; did you mean "cookie\.sameSite"\?$/,
+  ],
+  [{ cookie: { maxage: 1 } }, 'OPTION_UNKNOWN', /did you mean "cookie\.maxAge"\?$/],
+
+  [{ name: 'my sid' }, 'COOKIE_NAME', /^name option is 'my sid', which no cookie can be called/],
+  [{ rolling: 'false' }, 'OPTION_VALUE', /^rolling option is the string 'false', which counts as true; use a boolean$/],
+  [{ saveUninitialized: '' }, 'OPTION_VALUE', /^saveUninitialized option is the string '', which counts as false/],
+  [{ proxy: 'true' }, 'OPTION_VALUE', /^proxy option is 'true', which counts as not given; use true or false$/],
+  [{ proxy: 1 }, 'OPTION_VALUE', /^proxy option is 1, which counts as not given/],
+  [{ secret: 5 }, 'SECRET', /^secret option is neither a string nor another key/],
+  [{ secret: ['long enough for everybody', {}] }, 'SECRET', /^secret option is neither a string nor another key/],
+
+  [{ cookie: 'x' }, 'OPTION_VALUE', /^cookie option must be an object or a function/],
+  [{ cookie: { secure: 'false' } }, 'OPTION_VALUE', /^cookie\.secure is the string 'false', which counts as true/],
+  [{ cookie: { httpOnly: 'no' } }, 'OPTION_VALUE', /^cookie\.httpOnly is the string 'no'/],
+  [{ cookie: { secure: true, partitioned: 'yes' } }, 'OPTION_VALUE', /^cookie\.partitioned is the string 'yes'/],
+  [{ cookie: { sameSite: 'foo' } }, 'OPTION_VALUE', /^cookie\.sameSite is 'foo'; it must be/],
+  [{ cookie: { priority: 'urgent' } }, 'OPTION_VALUE', /^cookie\.priority is 'urgent'; it must be/],
+  [{ cookie: { priority: 1 } }, 'OPTION_VALUE', /^cookie\.priority is 1; it must be/],
+
+  [{ cookie: { sameSite: 'none' } }, 'COOKIE_INSECURE', /sameSite "none" that is not secure/],
+  [{ cookie: { sameSite: 'None', secure: false } }, 'COOKIE_INSECURE', /sameSite "none" that is not secure/],
+  [{ cookie: { partitioned: true } }, 'COOKIE_INSECURE', /partitioned cookie that is not secure/],
+
+  [
+    { name: '__Secure-sid' },
+    'COOKIE_PREFIX',
+    /^browsers refuse the cookie "__Secure-sid": the prefix __Secure- needs secure: true$/,
+  ],
+  [{ name: '__secure-sid' }, 'COOKIE_PREFIX', /the prefix __secure- needs secure: true$/],
+  [{ name: '__Host-sid' }, 'COOKIE_PREFIX', /the prefix __Host- needs secure: true, path: "\/" and no domain$/],
+  [{ name: '__Host-sid', cookie: { secure: true, path: '/app' } }, 'COOKIE_PREFIX', /__Host- needs/],
+  [{ name: '__Host-sid', cookie: { secure: true, domain: 'a.example' } }, 'COOKIE_PREFIX', /__Host- needs/],
+  [
+    { name: '__Http-sid', cookie: { secure: true, httpOnly: false } },
+    'COOKIE_PREFIX',
+    /__Http- needs secure: true, httpOnly: true$/,
+  ],
+  [{ name: '__Http-sid' }, 'COOKIE_PREFIX', /__Http- needs/],
+  [
+    { name: '__Host-Http-sid', cookie: { secure: true, httpOnly: false } },
+    'COOKIE_PREFIX',
+    /__Host-Http- needs secure: true, httpOnly: true, path/,
+  ],
+  [{ name: '__Host-Http-sid', cookie: { secure: true, path: '/app' } }, 'COOKIE_PREFIX', /__Host-Http- needs/],
+
+  [{ cookie: { maxAge: '1d' } }, 'LIFETIME', /^cookie\.maxAge must be a number of milliseconds/],
+  [{ cookie: { maxAge: '86400000' } }, 'LIFETIME', /^cookie\.maxAge must be a number of milliseconds/],
+  [{ cookie: { maxAge: Number.NaN } }, 'LIFETIME', /^cookie\.maxAge is NaN, and must be/],
+  [{ cookie: { maxAge: Infinity } }, 'LIFETIME', /^cookie\.maxAge is Infinity, and must be/],
+  [{ cookie: { maxAge: Number.MAX_VALUE } }, 'LIFETIME', /and must be a number of milliseconds/],
+  [{ cookie: { maxAge: 0 } }, 'LIFETIME', /^cookie\.maxAge is 0: browsers drop the cookie at once/],
+  [{ cookie: { maxAge: -1 } }, 'LIFETIME', /^cookie\.maxAge is -1: browsers drop the cookie at once/],
+  ...[60, 3_600, 9_999, 43_200, 86_400, 604_800, 2_592_000, 31_536_000].map((maxAge): (typeof doubtful)[number] => [
+    { cookie: { maxAge } },
+    'LIFETIME',
+    new RegExp(`^cookie\\.maxAge is ${maxAge} milliseconds; were seconds meant\\? Multiply by 1000$`),
+  ]),
+
+  [{ cookie: { expires: past } }, 'COOKIE_EXPIRES', new RegExp(`^cookie\\.expires is ${longAgo}, which has passed`)],
+  [{ cookie: { maxAge: 60_000, expires: past } }, 'COOKIE_EXPIRES', /which has passed/],
+  [{ cookie: { expires: longAgo } }, 'COOKIE_EXPIRES', /, which is no Date; use maxAge/],
+  [{ cookie: { expires: 86_400_000 } }, 'COOKIE_EXPIRES', /^cookie\.expires is 86400000, which is no Date/],
+  [{ cookie: { expires: new Date('soon') } }, 'COOKIE_EXPIRES', /^cookie\.expires is Invalid Date, which is no Date/],
+
+  [
+    { cookie: { domain: 'https://www.example.com/app' } },
+    'COOKIE_DOMAIN',
+    /which is no domain: .*; use "www\.example\.com"$/,
+  ],
+  [{ cookie: { domain: 'example.com:3000' } }, 'COOKIE_DOMAIN', /; use "example\.com"$/],
+  [{ cookie: { domain: 'localhost:3000' } }, 'COOKIE_DOMAIN', /; use "localhost"$/],
+  [{ cookie: { domain: '*.example.com' } }, 'COOKIE_DOMAIN', /; use a host name, such as "example\.com"$/],
+  [{ cookie: { domain: 'a.example, b.example' } }, 'COOKIE_DOMAIN', /; use a host name/],
+  [{ cookie: { domain: 'example.com.' } }, 'COOKIE_DOMAIN', /; use a host name/],
+  [{ cookie: { domain: true } }, 'COOKIE_DOMAIN', /^cookie\.domain is true, which is no domain/],
+
+  [{ cookie: { path: 'admin' } }, 'COOKIE_PATH', /^cookie\.path is 'admin'; no request has such a path/],
+  [{ cookie: { path: 'https://example.com/' } }, 'COOKIE_PATH', /use one that begins with "\/"$/],
+  [{ cookie: { path: '/?a=b' } }, 'COOKIE_PATH', /no request has such a path/],
+]
+
+const entries = ['unisession', 'bunway', 'bun-router'] as const
+
+describe.each(entries)('options that cannot work are warned of when the middleware is made, by %s', (entry) => {
+  it.each(doubtful)('%o', async (given, code, message) => {
+    const said = await warnings(({ entries }) => entries[entry].session({ ...options, ...given }))
+    expect(coded(said)).toEqual([[`WARN_SESSION_${code}`, expect.stringMatching(message)]])
+  })
+
+  it('or when a function first answers with them', async () => {
+    const said = await warnings(async ({ entries }) => {
+      const cookie = vi.fn(() => ({ maxAge: 60, samesite: 'lax' }))
+      const sessions = entries[entry].session({ ...options, cookie: cookie as Anything })
+      expect(process.emitWarning).not.toHaveBeenCalled()
+      await handle(sessions)
+      cookie.mockReturnValue({ maxAge: 90, samesite: 'lax' })
+      await handle(sessions)
+    })
+    expect(coded(said)).toEqual([
+      ['WARN_SESSION_OPTION_UNKNOWN', expect.stringContaining('cookie.samesite')],
+      ['WARN_SESSION_LIFETIME', expect.stringContaining('cookie.maxAge is 60 ')],
+    ])
+  })
+
+  it('or when a constant date has passed', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    const said = await warnings(async ({ entries }) => {
+      const sessions = entries[entry].session({ ...options, cookie: { expires: new Date(Date.now() + 60_000) } })
+      await handle(sessions)
+      expect(process.emitWarning).not.toHaveBeenCalled()
+      vi.setSystemTime(Date.now() + 60_001)
+      await handle(sessions)
+      await handle(sessions)
+    })
+    vi.useRealTimers()
+    expect(coded(said)).toEqual([['WARN_SESSION_COOKIE_EXPIRES', expect.stringContaining('which has passed')]])
+  })
+
+  it.each<Anything>([
+    {},
+    { name: 5, cookie: { maxAge: null, sameSite: true, domain: 'a.example' }, store: false },
+    { name: '__Host-sid', cookie: { secure: true } },
+    { name: '__Host-sid', cookie: { secure: 'auto', sameSite: 'auto' } },
+    { name: '__Host-Http-sid', cookie: { secure: true, path: '/', httpOnly: true } },
+    { name: '__Hostile' },
+    { cookie: { secure: true, sameSite: 'none', partitioned: true, priority: 'High' } },
+    { cookie: { domain: '.example.com', path: '/app', httpOnly: false } },
+    { cookie: { domain: 'localhost', path: '', expires: null } },
+    { cookie: { expires: false, priority: undefined, sameSite: false } },
+    { cookie: { expires: past, maxAge: 60_000 } },
+    { secret: ['short', Buffer.alloc(3)], proxy: false, resave: undefined, saveUninitialized: undefined },
+    ...[
+      10_000, 36_000, 60_000, 1_800_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000, 86_400_000, 2_592_000_000,
+    ].map((maxAge) => ({ cookie: { maxAge } })),
+  ])('and those that can are not: %o', async (given) => {
+    expect(await warnings(({ entries }) => entries[entry].session({ ...options, ...given }))).toEqual([])
+  })
+
+  it('a secret that is too short is warned of in production, without its text', async () => {
+    vi.stubEnv('NODE_ENV', 'production')
+    const { createSecretKey } = await import('node:crypto')
+    for (const secret of [
+      'keyboard cat',
+      [options.secret, 'keyboard cat'],
+      Buffer.alloc(31),
+      createSecretKey('cat', 'utf8'),
+    ]) {
+      const said = await warnings(({ entries, MemoryStore }) =>
+        entries[entry].session({ ...options, secret, store: new MemoryStore({ max: 1 }) }),
+      )
+      expect(coded(said)).toEqual([
+        ['WARN_SESSION_SECRET', expect.stringMatching(/^secret option is shorter than 32 bytes/)],
+      ])
+      expect(JSON.stringify(said)).not.toContain('keyboard')
+    }
+  })
+
+  it('a MemoryStore without limit is warned of in production', async () => {
+    vi.stubEnv('NODE_ENV', 'production')
+    const said = await warnings(({ entries }) => entries[entry].session(options))
+    expect(coded(said)).toEqual([['WARN_SESSION_MEMORY_STORE', expect.stringContaining('new MemoryStore({ max })')]])
+  })
+})
+
+/** Serves one request, as a host of the Fetch standard does. */
+function handle(sessions: Anything): Promise<Response> {
+  return sessions(new Request('http://host/'), () => new Response())
+}
+
+describe.each(entries)('what is passed in place of the options, to %s', (entry) => {
+  it.each<[string, Anything, RegExp]>([
+    ['nothing', undefined, /^session\(\) was given nothing in place of options; use session\(\{ secret: …/],
+    ['null', null, /was given nothing in place of options/],
+    ['a secret', 'keyboard cat', /^session\(\) was given a string in place of options/],
+    ['a class', class {}, /was given a function in place of options/],
+  ])('is no reason to fail where it is none for express-session: %s', async (_, given, message) => {
+    const said = await warnings(({ entries }) => entries[entry].session(given))
+    expect(coded(said)).toEqual([['WARN_SESSION_OPTIONS', expect.stringMatching(message)]])
+    expect(JSON.stringify(said)).not.toContain('keyboard')
+  })
+
+  it('may be a store', async () => {
+    const said = await warnings(({ entries, MemoryStore }) => entries[entry].session(new MemoryStore() as Anything))
+    expect(coded(said)).toEqual([
+      ['WARN_SESSION_OPTIONS', expect.stringContaining('use session({ store, secret: … })')],
+    ])
+  })
+
+  it.each<[string, Anything]>([
+    ['Node', Object.assign(Object.create({ headers: {} }), { method: 'GET', url: '/' })],
+    ['bunWay', { original: new Request('http://host/') }],
+    ['the Fetch standard', new Request('http://host/')],
+  ])('is an error where it is a request of %s: session was mounted without being called', async (_, req) => {
+    const { entries } = await fresh()
+    const { session } = entries[entry] as { session: (...args: unknown[]) => unknown }
+    expect(() => session(req, {}, () => {})).toThrow(
+      expect.objectContaining({
+        code: 'ERR_SESSION_OPTION',
+        message: 'session was mounted without being called; use app.use(session({ secret: … })), not app.use(session)',
+      }),
+    )
+  })
+})
+
+describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
+  class Client {
+    get() {}
+    set() {}
+    destroy() {}
+    on() {}
+  }
+  const client = (...methods: string[]) =>
+    Object.assign(new Client(), Object.fromEntries(methods.map((name) => [name, () => {}])))
+  const only = (...methods: string[]) => Object.fromEntries(['on', ...methods].map((name) => [name, () => {}]))
+  function Ancient() {}
+  Ancient.prototype = { get() {}, set() {}, destroy() {} }
+
+  it.each<[string, Anything, string]>([
+    ['a class', class RedisStore {}, 'is a class; make a store of it, new RedisStore(…)'],
+    ['a class of old', Ancient, 'is a class; make a store of it, new Ancient(…)'],
+    ['a factory', (_session: unknown) => class {}, 'is a function; where it is a package that makes a class of stores'],
+    ['a promise', Promise.resolve(new Client()), 'is a promise; await it first'],
+    ['a module', { default: class DbStore {}, x: 1 }, 'is a module; make a store of its class, new DbStore(…)'],
+    [
+      'a client of redis',
+      client('sendCommand', 'connect'),
+      'is a Redis client; give it to a store, new RedisStore({ client })',
+    ],
+    ['a client of redis 3', client('send_command'), 'is a Redis client'],
+    ['a client of ioredis', client('defineCommand'), 'is a Redis client'],
+    ['the client of Bun', Object.assign(client('send'), { connected: false }), 'is a Redis client'],
+    ['a client of mongodb', only('db', 'startSession'), 'is a MongoDB client; give it to a store of that database'],
+    ['a database of mongodb', only('collection'), 'is a MongoDB client'],
+    ['mongoose', { ...only('connect', 'startSession'), mongo: {} }, 'is a MongoDB client'],
+    ['a pool of pg', only('query', 'connect'), 'is a database client; give it to a store of that database'],
+    ['knex', Object.assign(() => {}, only('raw')), 'is a database client'],
+    ['Prisma', only('$connect'), 'is a database client'],
+    ['a number', 5, 'is a number; give it a store'],
+    ['nothing of the kind', {}, 'must be a session store: it has no get()'],
+    ['half a store', { get() {}, set() {} }, 'must be a session store: it has no destroy()'],
+  ])('is refused with words of its own: %s', async (_, store, message) => {
+    const { entries } = await fresh()
+    expect(() => entries[entry].session({ ...options, store })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_SESSION_OPTION',
+        message: expect.stringContaining(`store option ${message}`),
+      }),
+    )
+  })
+
+  it('but not where express-session takes it: a store without destroy()', async () => {
+    const store = { get() {}, set() {}, on() {} }
+    const said = await warnings(({ entries }) => entries[entry].session({ ...options, store: store as Anything }))
+    expect(coded(said)).toEqual([['WARN_SESSION_STORE', 'store option must be a session store: it has no destroy()']])
+  })
+
+  it('nor where a store is like a client: one that extends Store', async () => {
+    const said = await warnings(({ entries, Store }) => {
+      class QueryStore extends Store {
+        get() {}
+        set() {}
+        destroy() {}
+        query() {}
+        sendCommand() {}
+      }
+      entries[entry].session({ ...options, store: new QueryStore() as Anything })
+    })
+    expect(said).toEqual([])
   })
 })

@@ -204,29 +204,6 @@ it('sessionCookie works with options that look at the request’s headers', asyn
   expect(decodeURIComponent(await sessionCookie(sessions, {}))).toBe(`connect.sid=s:made-here.${signature}`)
 })
 
-describe('options that cannot work are warned of when the middleware is made', () => {
-  it.each<[Anything, RegExp]>([
-    [{ saveUnitialized: false }, /^saveUnitialized is no option, and has no effect$/],
-    [{ saveuninitialized: false }, /^saveuninitialized is no option; saveUninitialized is$/],
-    [{ cookie: { samesite: 'lax' } }, /^cookie\.samesite is no option; cookie\.sameSite is$/],
-    [{ cookie: { sameSite: 'foo' } }, /^cookie\.sameSite is "foo"; it must be/],
-    [{ cookie: { maxAge: '1d' } }, /^cookie\.maxAge must be a number of milliseconds/],
-    [{ cookie: 'x' }, /^cookie option must be an object or a function/],
-    [{ name: 'my sid' }, /^name option is "my sid", which no cookie can be called/],
-    [{ secret: 5 }, /^secret option is neither a string nor another key/],
-  ])('%o', (options, message) => {
-    const warn = vi.spyOn(process, 'emitWarning').mockReturnValue()
-    session({ ...base, ...options })
-    expect(warn.mock.calls.map(([text]) => text)).toEqual([expect.stringMatching(message)])
-  })
-
-  it('and those that can are not', () => {
-    const warn = vi.spyOn(process, 'emitWarning').mockReturnValue()
-    session({ ...base, name: 5 as never, cookie: { maxAge: null, sameSite: true, domain: 'a.example' }, store: false })
-    expect(warn).not.toHaveBeenCalled()
-  })
-})
-
 describe('a promise-style store, without a touch,', () => {
   class Table {
     readonly rows = new Map<string, string>()
