@@ -6,6 +6,7 @@ const LONG = process.env.ROUNDS || process.env.RUNS
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: 'test/support/setup.ts',
     env: { NO_DEPRECATION: 'express-session' },
     // Most of them wait for other processes: two at a time are also well served by two cores.
     maxWorkers: 2,

@@ -2,11 +2,11 @@
 
 import { describe, expect, it } from 'vitest'
 import { spawnServer } from '../support/serve.ts'
-import { kinds } from './fixture/kinds.ts'
+import { kinds, sharedKinds } from './fixture/kinds.ts'
 import { open, serverOf, tab, times, visit } from './support.ts'
 import { Stores } from './table.ts'
 
-const MESSAGES = 20
+const MESSAGES = 10
 const opened = new Stores()
 
 /** Adds messages by `add`, all at once, at each of the servers in turn. */
@@ -57,7 +57,6 @@ async function deliverAtOnce(urls: string[], { add, read }: (typeof ways)['sessi
 describe.each(kinds)('messages of parallel requests on $name', (kind) => {
   it('are all delivered, each once', async () => {
     const store = await opened.open(kind)
-    if (!store) return
     const site = await open(store.store)
     for (const way of Object.values(ways)) await deliver([site.url], way)
     await deliverAtOnce([site.url], ways['one and the other'])
@@ -67,10 +66,11 @@ describe.each(kinds)('messages of parallel requests on $name', (kind) => {
     expect((await browser.get('/messages')).json).toEqual(times(MESSAGES, () => 'again'))
     await site.stop()
   })
+})
 
-  it.runIf(kind.bundled && kind.shared)('are all delivered to two processes, too', async () => {
+describe.each(sharedKinds)('messages of parallel requests on $name', (kind) => {
+  it('are all delivered to two processes, too', async () => {
     const store = await opened.open(kind)
-    if (!store) return
     const servers = await Promise.all(times(2, () => spawnServer(...serverOf(kind, store.place))))
     const urls = servers.map(({ url }) => url)
     await deliver(urls, ways['session.flash'])

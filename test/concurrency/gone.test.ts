@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Browser, Reply } from '../support/jar.ts'
 import { spawnServer } from '../support/serve.ts'
-import { find, kinds } from './fixture/kinds.ts'
+import { find, kinds, sharedKinds } from './fixture/kinds.ts'
 import { open, ROUNDS, type Site, serverOf, tab, times } from './support.ts'
 import { type Opened, Stores } from './table.ts'
 
@@ -93,7 +93,6 @@ async function expectNothing(
 describe.each(kinds)('on $name', (kind) => {
   it.each(Object.entries(ends))('a session that is %s', async (_, end) => {
     const store = await opened.open(kind)
-    if (!store) return
     for (const rolling of [false, true]) {
       const site = await open(store.store, { rolling, unset: 'destroy' })
       await expectGone(store, { site, end })
@@ -101,10 +100,11 @@ describe.each(kinds)('on $name', (kind) => {
       await site.stop()
     }
   })
+})
 
-  it.runIf(kind.bundled && kind.shared)('a session that another process ends', async () => {
+describe.each(sharedKinds)('on $name', (kind) => {
+  it('a session that another process ends', async () => {
     const store = await opened.open(kind)
-    if (!store) return
     const options = { rolling: true, unset: 'destroy' } as const
     const { url, stop } = await spawnServer(...serverOf(kind, store.place, options))
     const site = await open(store.store, options)
@@ -123,7 +123,6 @@ describe.each(kinds)('on $name', (kind) => {
     vi.useFakeTimers({ toFake: ['Date'] })
     onTestFinished(() => void vi.useRealTimers())
     const store = await opened.open(kind)
-    if (!store) return
     const site = await open(store.store, { rolling, cookie: { maxAge: 60_000 } })
     // One that cannot touch is not asked again about a session that was only read.
     const routes = store.store.touch ? LATE : WRITERS
@@ -140,7 +139,7 @@ describe.each(kinds)('on $name', (kind) => {
 describe('the late writer', () => {
   it('leaves the new session alone', async () => {
     const store = await opened.open(find('memory'))
-    const site = await open(store?.store, { rolling: true })
+    const site = await open(store.store, { rolling: true })
     const { other } = await play({ site, route: '/set/late', end: ends.regenerated as End })
     expect((await other.get('/look')).json.data).toEqual({ user: 'renewed' })
     await site.stop()

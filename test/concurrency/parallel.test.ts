@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { spawnServer } from '../support/serve.ts'
-import { kinds } from './fixture/kinds.ts'
+import { kinds, sharedKinds } from './fixture/kinds.ts'
 import { open, serverOf, tab, times, visit } from './support.ts'
 import { Stores } from './table.ts'
 
@@ -34,15 +34,15 @@ const everything = { kept: REQUESTS, user: 'ann', id: 'same' }
 describe.concurrent.each(kinds)('50 requests at once on $name', (kind) => {
   it.each(['set', 'nested'] as const)('%s: every key is there', async (route) => {
     const store = await opened.open(kind)
-    if (!store) return
     const site = await open(store.store)
     expect(await race([site.url], route)).toEqual(everything)
     await site.stop()
   })
+})
 
-  it.runIf(kind.bundled && kind.shared)('from two processes: every key is there', async () => {
+describe.concurrent.each(sharedKinds)('50 requests at once on $name', (kind) => {
+  it('from two processes: every key is there', async () => {
     const store = await opened.open(kind)
-    if (!store) return
     const servers = await Promise.all(times(2, () => spawnServer(...serverOf(kind, store.place))))
     const urls = servers.map(({ url }) => url)
     for (const route of ['set', 'nested'] as const) expect(await race(urls, route)).toEqual(everything)

@@ -33,10 +33,9 @@ interface Scene {
   readonly id: string
 }
 
-/** Runs `test` on a store; it is over at once where the store cannot be had. */
+/** Runs `test` on a store. */
 async function play(kind: StoreCase, test: (scene: Scene) => Promise<void>): Promise<void> {
   const store = await opened.open(kind)
-  if (!store) return
   const site = await open(store.store, options)
   const { browser, id } = await site.visitor()
   pass(RENEW_AFTER)
@@ -224,7 +223,7 @@ describe('an id that is renewed', () => {
     }))
 
   it('waits for a connection that its cookie may be sent over', async () => {
-    const store = (await opened.open(memory)) as Opened
+    const store = await opened.open(memory)
     const site = await open(store.store, { ...options, cookie: { secure: true }, proxy: true })
     const https = { headers: { 'x-forwarded-proto': 'https' } }
     const jar = new Browser(site.url)
@@ -250,7 +249,7 @@ describe('an id that is renewed', () => {
   })
 
   it('tells of its use after the grace, with where the session is now', async () => {
-    const store = (await opened.open(memory)) as Opened
+    const store = await opened.open(memory)
     const sessions = session({ secret, store: store.store, resave: false, saveUninitialized: false, ...options })
     const reused: unknown[] = []
     sessions.on('reuse', (event) => reused.push(event))

@@ -10,7 +10,7 @@ import { type App, createApp } from './fixture/app.ts'
 import type { AnyStore, Place, StoreCase } from './fixture/kinds.ts'
 
 /** How many rounds of each race: a few in `npm test`, `ROUNDS=200` for the full form. */
-export const ROUNDS = Number(process.env.ROUNDS ?? 20)
+export const ROUNDS = Number(process.env.ROUNDS ?? 5)
 
 export const secret = 'a secret of these tests, long enough'
 
