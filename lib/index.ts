@@ -6,7 +6,7 @@ import { RedisStore, redisStore } from '../stores/redis.ts'
 import { Cookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
 import { givenOptions } from './lint.ts'
-import { createMiddleware, type SessionEvents, type SessionMiddleware } from './middleware.ts'
+import { createMiddleware, type SessionEvents, type SessionMiddleware, type SessionReuse } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import { Session } from './session.ts'
 import { Store } from './store.ts'
@@ -46,7 +46,7 @@ export type {
 } from './session.ts'
 export type { Secret } from './signature.ts'
 export type { CallbackStore, PromiseStore } from './store.ts'
-export type { SessionEvents, SessionMiddleware, SessionOptions }
+export type { SessionEvents, SessionMiddleware, SessionOptions, SessionReuse }
 export {
   Cookie,
   FileStore,

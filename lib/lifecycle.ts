@@ -6,7 +6,7 @@ import { Cookie, type CookieOptions, expiryOf, readCookies, reviveCookie, serial
 import { debug, debugging, deprecate, warn } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { type FlashShape, shapeFlash } from './flash.ts'
-import { chain, isPromise, type Maybe, type Outcome } from './maybe.ts'
+import { chain, isPromise, type Maybe, Outcome } from './maybe.ts'
 import type { Settings } from './options.ts'
 import type { Loaded, StorePort } from './port.ts'
 import { type Concurrency, SessionRecord } from './record.ts'
@@ -28,7 +28,7 @@ import {
   type SessionRequest,
   setId,
 } from './session.ts'
-import type { Secret, Signer } from './signature.ts'
+import { hashId, type Secret, type Signer } from './signature.ts'
 import { Slot } from './slot.ts'
 import { Outgoing, Snapshot, serializeData } from './snapshot.ts'
 import { Pointer } from './successor.ts'
@@ -258,9 +258,13 @@ export class Lifecycle implements RequestLife {
   }
 
   /** An id that was renewed long ago: the browser has not learnt of it, or somebody else uses it. */
-  #refuse(id: string, { id: successor }: Slot): void {
+  #refuse(id: string, slot: Slot): void {
     debug('session %s refused: its id was renewed', shorten(id))
-    this.#service.events.emit('reuse', { id, successor, req: this.#req })
+    const use = {
+      id: hashId(id, this.#secrets[0] as Secret),
+      end: (): Promise<void> => this.track(Outcome.of(() => slot.remove(true))),
+    }
+    this.#service.events.emit('reuse', Object.defineProperty(use, 'req', { value: this.#req }))
   }
 
   /** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */

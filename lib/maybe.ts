@@ -22,6 +22,15 @@ export class Outcome<T> extends Promise<T> {
     return Promise
   }
 
+  /** Of work that begins now. */
+  static of<T>(work: () => Maybe<T>): Outcome<T> {
+    return new Outcome((resolve, reject) => {
+      const result = work()
+      if (isPromise(result)) result.then(resolve, reject)
+      else resolve(result)
+    })
+  }
+
   /** Somebody has awaited it, or given it a handler. */
   heard = false
 

@@ -28,7 +28,20 @@ export interface SessionEvents {
   /** A store failed when nobody waited for it any more. */
   error: [error: unknown]
   /** A request carried an id that was renewed longer than `renewGrace` ago. */
-  reuse: [use: { id: string /** The id that the session has now. */; successor: string; req: object }]
+  reuse: [use: SessionReuse]
+}
+
+/** A request carried an id that was renewed longer than `renewGrace` ago: a copy of it is about, or a browser that was away. */
+export interface SessionReuse {
+  /** The id, hashed (HMAC-SHA-256 under the first secret): to tell one from another, not to be used as an id. */
+  readonly id: string
+  /**
+   * Ends the session that had the id, wherever it is by now, so that whoever has it signs in again. The response waits for
+   * it; where it fails and nobody looks, the request does.
+   */
+  end(): Promise<void>
+  /** The request; not enumerable. */
+  readonly req: object
 }
 
 /** What `session()` returns: a middleware for every host, and an emitter. */

@@ -217,13 +217,7 @@ function settleFor(
   const life = session.req[LIFE]
   if (!life) return settle(session, work, callback)
   if (typeof callback === 'function') return settle(session, work, life.expect(callback))
-  return life.track(
-    new Outcome<void>((resolve, reject) => {
-      const result = work()
-      if (isPromise(result)) result.then(resolve, reject)
-      else resolve()
-    }),
-  )
+  return life.track(Outcome.of(work))
 }
 
 /** Defines a property that is not part of the data. */

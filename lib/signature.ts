@@ -1,6 +1,6 @@
 // Signed session ids, `s:<id>.<HMAC-SHA256>`, and the ids themselves.
 
-import { randomFillSync } from 'node:crypto'
+import { createHmac, randomFillSync } from 'node:crypto'
 import { sign, unsign } from 'cookie-signature'
 
 /** Whatever `crypto.createHmac` takes as a key. */
@@ -26,6 +26,16 @@ export function generateId(): string {
   pool.fill(0, used, used + ID_BYTES)
   used += ID_BYTES
   return id
+}
+
+/**
+ * The hash by which a session is named to whoever must not be able to use its id: HMAC-SHA-256 under the first secret,
+ * the same on every process. Of more than the id, as that alone would give the signature of its cookie.
+ */
+export function hashId(id: string, secret: Secret): string {
+  return createHmac('sha256', secret as string)
+    .update(`session id\0${id}`)
+    .digest('base64url')
 }
 
 /**

@@ -1,11 +1,13 @@
 // An id that is renewed while other requests use the session: nothing is lost by it, and nothing comes back.
 
+import { inspect } from 'node:util'
+import type { ErrorRequestHandler } from 'express'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { SessionOptions } from '../../lib/index.ts'
+import type { SessionEvents, SessionOptions } from '../../lib/index.ts'
 import { MemoryStore, session } from '../../lib/index.ts'
 import { DRIVER, type Driver } from '../../lib/port.ts'
 import { Browser, type Reply } from '../support/jar.ts'
-import { kinds, type StoreCase } from './fixture/kinds.ts'
+import { type AnyStore, kinds, type StoreCase } from './fixture/kinds.ts'
 import { open, openOn, ROUNDS, type Site, secret, tab, times } from './support.ts'
 import { lookUp, type Opened, Stores } from './table.ts'
 
@@ -162,6 +164,43 @@ describe.each(kinds)('on $name an id that is renewed', (kind) => {
       expect(keys.sort()).toEqual(times(20, (n) => `k${n}`).sort())
     }))
 
+  it('tells of its use after the grace, and lets the listener end the session, wherever it is by then', async () => {
+    const store = await opened.open(kind)
+    const sessions = session({ secret, store: store.store, resave: false, saveUninitialized: false, ...options })
+    const uses: SessionEvents['reuse'][0][] = []
+    sessions.on('reuse', (use) => uses.push(use))
+    const site = await openOn(sessions as never)
+    const { browser, id } = await site.visitor()
+    const bystander = await site.visitor()
+    const ids = [id]
+    const renew = async (): Promise<void> => {
+      pass(RENEW_AFTER)
+      await browser.get('/read')
+      ids.push((await look(browser)).id)
+    }
+    const old = tab(browser, site.url)
+    await renew()
+    await tab(old, site.url).get('/read')
+    expect(uses).toEqual([])
+
+    await renew()
+    expect((await tab(old, site.url).get('/look')).json.data).toEqual({})
+    expect(uses).toEqual([{ id: expect.stringMatching(/^[\w-]{43}$/), end: expect.any(Function) }])
+    const [use] = uses as [SessionEvents['reuse'][0]]
+    expect(use.req).toMatchObject({ url: '/look' })
+    for (const known of ids) expect(inspect(use, { depth: 9, showHidden: false })).not.toContain(known)
+    expect((await look(browser)).data).toMatchObject({ user: 'ann' })
+
+    // As a listener may that first asks somebody.
+    await renew()
+    await use.end()
+    expect((await look(browser)).data).toEqual({})
+    expect(await store.has(ids.at(-1) as string)).toBe(false)
+    expect((await look(bystander.browser)).data).toMatchObject({ user: 'ann' })
+    await use.end()
+    await site.stop()
+  })
+
   it.each(enders)('does not outlive %s%3$s, whoever is first', (end, renewing) =>
     play(kind, async ({ store, site }) => {
       // What is done to a third-party store past `req.session` is its own business.
@@ -248,24 +287,37 @@ describe('an id that is renewed', () => {
     await site.stop()
   })
 
-  it('tells of its use after the grace, with where the session is now', async () => {
-    const store = await opened.open(memory)
-    const sessions = session({ secret, store: store.store, resave: false, saveUninitialized: false, ...options })
-    const reused: unknown[] = []
-    sessions.on('reuse', (event) => reused.push(event))
-    const site = await openOn(sessions as never)
-    const { browser, id } = await site.visitor()
-    pass(RENEW_AFTER)
-    const thief = tab(browser, site.url)
-    await browser.get('/read')
-    await tab(thief, site.url).get('/read')
-    expect(reused).toEqual([])
-    pass(GRACE + 1)
-    await thief.get('/look')
-    const { id: successor } = await look(browser)
-    expect(reused).toEqual([{ id, successor, req: expect.objectContaining({ url: '/look' }) }])
-    await site.stop()
-  })
+  it.each([false, true])(
+    'that a listener cannot end is an error of the request, unless it looks (%s)',
+    async (looks) => {
+      const store = new MemoryStore()
+      const sessions = session({ secret, store, resave: false, saveUninitialized: false, ...options })
+      const failures: unknown[] = []
+      sessions.on('reuse', (use) => {
+        const ended = use.end()
+        if (looks) ended.catch((error) => failures.push(error))
+      })
+      const site = await openOn(sessions as never)
+      const errors: unknown[] = []
+      site.express.use(((error, _req, _res, next) => {
+        errors.push(error)
+        next(error)
+      }) as ErrorRequestHandler)
+      const { browser } = await site.visitor()
+      pass(RENEW_AFTER)
+      const old = tab(browser, site.url)
+      await browser.get('/read')
+      pass(GRACE + 1)
+      const driver: Driver = (store as AnyStore)[DRIVER]()
+      const failure = new Error('take failed')
+      ;(store as AnyStore)[DRIVER] = () => ({ ...driver, take: () => Promise.reject(failure) })
+      await old.get('/untouched')
+      expect({ failures, errors }).toEqual(
+        looks ? { failures: [failure], errors: [] } : { failures: [], errors: [failure] },
+      )
+      await site.stop()
+    },
+  )
 
   it('comes by its age, for one that was issued by a process that did not renew ids', () =>
     play(memory, async ({ store }) => {
