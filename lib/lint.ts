@@ -76,36 +76,36 @@ function distance(a: string, b: string): number {
 const LONGEST_LIFETIME = 400 * 86_400
 
 /** Whether a number of milliseconds was meant in seconds: hours or days in those, and no whole time in these. */
-export function looksLikeSeconds(ms: number): boolean {
+function looksLikeSeconds(ms: number): boolean {
   if (ms < 10_000) return true
   if (ms > LONGEST_LIFETIME) return false
   return (ms % 3_600 === 0 && ms % 1_000 !== 0) || (ms % 86_400 === 0 && ms % 60_000 !== 0)
 }
 
-/** Warns of a lifetime in milliseconds that cannot be meant. */
-export function lintLifetime(option: string, value: unknown): void {
-  apply(LIFETIME_RULES, { option, value })
+/** Warns of a time in milliseconds that looks like one in seconds. */
+export function lintMilliseconds(option: string, ms: number): void {
+  if (!looksLikeSeconds(ms)) return
+  warn('WARN_SESSION_LIFETIME', `${option} is ${ms} milliseconds; were seconds meant? Multiply by 1000`)
 }
 
-const isNoDate = (ms: number): boolean => Number.isNaN(new Date(Date.now() + ms).getTime())
+/** Warns of a lifetime in seconds that looks like one in milliseconds. */
+export function lintSeconds(option: string, seconds: number): void {
+  if (seconds <= LONGEST_LIFETIME) return
+  warn('WARN_SESSION_LIFETIME', `${option} is ${seconds} seconds; were milliseconds meant? Divide by 1000`)
+}
 
-const LIFETIME_RULES: readonly Rule<{ option: string; value: unknown }>[] = [
-  [
-    'WARN_SESSION_LIFETIME',
-    ({ option, value }) => {
-      if (!value && !Number.isNaN(value)) return value === 0 && over(option, value)
-      // A Date is deprecated, and said to be where it is used.
-      if (typeof value !== 'number') return !(value instanceof Date) && `${option} ${MILLISECONDS}`
-      if (isNoDate(value)) return `${option} is ${value}, and ${MILLISECONDS}`
-      if (value < 0) return over(option, value)
-      return looksLikeSeconds(value) && `${option} is ${value} milliseconds; were seconds meant? Multiply by 1000`
-    },
-  ],
-]
-const MILLISECONDS =
-  'must be a number of milliseconds, or null for a cookie that lasts until the browser closes; each request will fail'
-const over = (option: string, value: number): string =>
-  `${option} is ${value}: browsers drop the cookie at once; null makes one that lasts until the browser closes`
+/** Warns of a cookie's lifetime, in milliseconds, that cannot be meant. */
+export function lintLifetime(option: string, value: unknown): void {
+  const say = (words: string): void => warn('WARN_SESSION_LIFETIME', `${option} ${words}`)
+  const untilClosed = 'null is for a cookie that lasts until the browser closes'
+  const needed = `must be a number of milliseconds; ${untilClosed}; each request will fail`
+  if (typeof value === 'number') {
+    if (Number.isNaN(new Date(Date.now() + value).getTime())) say(`is ${value}, and ${needed}`)
+    else if (value <= 0) say(`is ${value}: browsers drop the cookie at once; ${untilClosed}`)
+    else lintMilliseconds(option, value)
+    // A Date is deprecated, and said to be where it is used.
+  } else if (value && !(value instanceof Date)) say(needed)
+}
 
 // The cookie.
 

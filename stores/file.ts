@@ -14,8 +14,9 @@ import crypto from 'node:crypto'
 import fs from 'node:fs'
 import { join, resolve, sep } from 'node:path'
 import { Cookie, type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
-import { debug, warn } from '../lib/diagnostics.ts'
+import { debug } from '../lib/diagnostics.ts'
 import { optionError } from '../lib/errors.ts'
+import { lintMilliseconds } from '../lib/lint.ts'
 import { chain, isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { cookieIn, type Outgoing, type Stored, splitRecord, withCookie } from '../lib/snapshot.ts'
@@ -30,6 +31,7 @@ import {
   type PlainSession,
 } from './driver.ts'
 import { acquire, flushFolder, publish, release, SIGNATURE, SUFFIX } from './lock.ts'
+import { FILE_OPTIONS, readStoreOptions } from './options.ts'
 
 export interface FileStoreOptions {
   /** The folder for the sessions, made when it is missing; a relative path counts from the working directory. */
@@ -67,8 +69,6 @@ interface Next {
 
 const DAY = 86_400_000
 const ENCODINGS = ['utf8', 'utf-8', 'utf16le', 'utf-16le', 'ucs2', 'ucs-2']
-/** Under this many milliseconds, `ttl` was probably meant in seconds. */
-const SHORT_TTL = 100_000
 /** The last date, in seconds, that every file system can hold; the date inside the record has no such limit. */
 const LAST_TIME = 2 ** 32 - 1
 /** By how many milliseconds a file system may round a time down. */
@@ -123,7 +123,7 @@ export class FileStore extends DriverStore {
       fileExtension = '.json',
       reapInterval = 600_000,
       sync = false,
-    } = options ?? ({} as FileStoreOptions)
+    } = readStoreOptions(options, FILE_OPTIONS)
     if (typeof path !== 'string' || path === '' || path.includes('\0')) {
       throw optionError("path option of FileStore must be the folder for the sessions, such as './sessions'")
     }
@@ -140,11 +140,8 @@ export class FileStore extends DriverStore {
       throw optionError('reapInterval option of FileStore must be a number of milliseconds above 0 (Infinity: never)')
     }
     if (typeof sync !== 'boolean') throw optionError('sync option of FileStore must be true or false')
-    if (ttl < SHORT_TTL)
-      warn(
-        'WARN_SESSION_LIFETIME',
-        `ttl option of FileStore is ${ttl} milliseconds; were seconds meant? Multiply by 1000`,
-      )
+    lintMilliseconds('ttl option of FileStore', ttl)
+    lintMilliseconds('reapInterval option of FileStore', reapInterval)
 
     this.path = resolve(path)
     this.ttl = ttl

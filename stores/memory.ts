@@ -15,6 +15,7 @@ import {
   LONGEST_DELAY,
   type PlainSession,
 } from './driver.ts'
+import { MEMORY_OPTIONS, readStoreOptions } from './options.ts'
 
 export interface MemoryStoreOptions {
   /** Most sessions kept; the least recently used goes first. Default: no limit. */
@@ -51,9 +52,9 @@ export class MemoryStore extends DriverStore {
   #reapedSlot: number
   #timer: NodeJS.Timeout | undefined
 
-  constructor(options: MemoryStoreOptions = {}) {
+  constructor(options?: MemoryStoreOptions) {
     super()
-    const { max, reapInterval = 60_000 } = options ?? {}
+    const { max, reapInterval = 60_000 } = readStoreOptions(options, MEMORY_OPTIONS)
     if (max !== undefined && !(Number.isInteger(max) && max > 0)) {
       throw optionError('max option of MemoryStore must be a whole number above 0')
     }

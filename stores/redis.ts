@@ -7,11 +7,13 @@ import { join } from 'node:path'
 import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
 import { debug, warn } from '../lib/diagnostics.ts'
 import { optionError, SessionError } from '../lib/errors.ts'
+import { lintSeconds } from '../lib/lint.ts'
 import { isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { type Outgoing, type Stored, type StoredObject, splitRecord } from '../lib/snapshot.ts'
 import { isPointer, POINTER_HEAD } from '../lib/successor.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
+import { REDIS_OPTIONS, readStoreOptions } from './options.ts'
 
 /**
  * A Redis client: of `redis` 4 to 6 (single, cluster, pool or sentinel), of `ioredis` (single or cluster), Bun's own
@@ -138,10 +140,16 @@ export class RedisStore extends DriverStore {
   /** @throws TypeError for wrong options. */
   constructor(options?: RedisStoreOptions) {
     super()
-    const { client, url, prefix = 'sess:', ttl = 86_400, serializer = JSON, scanCount = 100 } = options ?? {}
+    const given = readStoreOptions(options, REDIS_OPTIONS)
+    const { client, url, prefix = 'sess:', ttl = 86_400, serializer = JSON, scanCount = 100 } = given
+    if ('client' in given && client === undefined && url === undefined) {
+      const cure = 'so the store makes a client of its own; leave the option out where that is meant'
+      warn('WARN_SESSION_OPTION_VALUE', `client option of RedisStore is undefined, ${cure}`)
+    }
     if (client !== undefined) checkClient(client)
     if (typeof prefix !== 'string') throw wrong('prefix', 'a string')
     if (!(Number.isFinite(ttl) && ttl > 0)) throw wrong('ttl', 'a number of seconds above 0')
+    lintSeconds('ttl option of RedisStore', ttl)
     if (typeof serializer?.parse !== 'function' || typeof serializer.stringify !== 'function')
       throw wrong('serializer', 'an object with parse() and stringify(), as JSON is')
     if (!(Number.isInteger(scanCount) && scanCount > 0)) throw wrong('scanCount', 'a whole number above 0')

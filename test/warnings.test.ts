@@ -2,6 +2,8 @@
 // requests are in the hosts' table.
 
 import { execFile } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { bun } from './support/serve.ts'
@@ -382,5 +384,149 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
       entries[entry].session({ ...options, store: new QueryStore() as Anything })
     })
     expect(said).toEqual([])
+  })
+})
+
+describe('options of bundled stores', () => {
+  type Lib = Awaited<ReturnType<typeof fresh>>
+  const path = join(tmpdir(), 'sessions of no test')
+  const client = { get() {}, set() {}, del() {} }
+  /** Each store by each name that it has, and the options without which it cannot be made. */
+  const stores: Record<string, [make: (lib: Lib, options: Anything) => unknown, needed: object]> = {
+    MemoryStore: [({ MemoryStore }, options) => new MemoryStore(options), {}],
+    'MemoryStore of bunway': [({ entries }, options) => new entries.bunway.MemoryStore(options), {}],
+    'MemoryStore of bun-router': [({ entries }, options) => new entries['bun-router'].MemoryStore(options), {}],
+    FileStore: [({ FileStore }, options) => new FileStore(options), { path }],
+    fileStore: [({ fileStore }, options) => fileStore(options), { path }],
+    'FileStore of bunway': [({ entries }, options) => new entries.bunway.FileStore(options), { path }],
+    'fileStore of bun-router': [({ entries }, options) => entries['bun-router'].fileStore(options), { path }],
+    RedisStore: [({ RedisStore }, options) => new RedisStore(options), { client }],
+    redisStore: [({ redisStore }, options) => redisStore(options), { client }],
+    'redisStore of bun-router': [({ entries }, options) => entries['bun-router'].redisStore(options), { client }],
+  }
+  const kindOf = (name: string) => `${name.charAt(0).toUpperCase()}${name.slice(1)}`.replace(/ of .*/, '')
+  const said = (name: string, options: object) =>
+    warnings((lib) => stores[name]?.[0](lib, { ...stores[name]?.[1], ...options }))
+
+  it.each(Object.keys(stores))('are warned of where there are none such: %s', async (name) => {
+    const slips: Record<string, object> = {
+      MemoryStore: { reapinterval: 1_000 },
+      FileStore: { fileExtention: '.json' },
+      RedisStore: { prefx: 'app:' },
+    }
+    const meant = { MemoryStore: 'reapInterval', FileStore: 'fileExtension', RedisStore: 'prefix' }[kindOf(name)]
+    const [given] = Object.keys(slips[kindOf(name)] ?? {})
+    expect(coded(await said(name, { ...slips[kindOf(name)], telemetry: 1, other: undefined }))).toEqual([
+      ['WARN_SESSION_OPTION_UNKNOWN', `unknown option "${given}" of ${kindOf(name)}; did you mean "${meant}"?`],
+      ['WARN_SESSION_OPTION_UNKNOWN', `unknown option "telemetry" of ${kindOf(name)}; it has no effect`],
+    ])
+    expect(await said(name, {})).toEqual([])
+  })
+
+  it.each<[string, object, RegExp]>([
+    ['MemoryStore', { checkPeriod: 60_000 }, /^unknown option "checkPeriod" of MemoryStore: use reapInterval$/],
+    ['MemoryStore', { ttl: 60_000 }, /: a session lives as long as its cookie; set cookie\.maxAge$/],
+    ['FileStore', { secret: 'x' }, /: sessions are not encrypted/],
+    ['FileStore', { retries: 5 }, /: a session that is there is found at the first try$/],
+    ['FileStore', { reapAsync: true }, /: reaping never blocks/],
+    ['FileStore', { logFn() {} }, /: set DEBUG=unisession/],
+    [
+      'RedisStore',
+      { disableTTL: true },
+      /^unknown option "disableTTL" of RedisStore: a session lives as long as its cookie/,
+    ],
+    ['RedisStore', { disableTouch: true }, /: a session that was extended a moment ago/],
+    ['RedisStore', { host: 'localhost' }, /: put it into url, redis:\/\/user:password@host:port\/db$/],
+    ['RedisStore', { socket: {} }, /: put it into url/],
+    ['RedisStore', { pass: 'x' }, /: put it into url/],
+  ])('that another package has are translated: %s %o', async (name, options, message) => {
+    expect(coded(await said(name, options))).toEqual([['WARN_SESSION_OPTION_UNKNOWN', expect.stringMatching(message)]])
+  })
+
+  it('that others document are all known, or translated', async () => {
+    const theirs: Record<string, string> = {
+      // memorystore 1.6.8, session-file-store 1.5.0, connect-redis 9.0.0
+      MemoryStore: 'checkPeriod max ttl dispose stale noDisposeOnSet serializer',
+      FileStore:
+        'path ttl retries factor minTimeout maxTimeout reapInterval reapMaxConcurrent reapAsync reapSyncFallback logFn ' +
+        'encoding encoder decoder encryptEncoding fileExtension keyFunction filePattern fallbackSessionFn secret crypto',
+      RedisStore: 'client prefix ttl disableTTL disableTouch serializer scanCount',
+    }
+    for (const [name, list] of Object.entries(theirs)) {
+      for (const option of list.split(' ')) {
+        const given = {
+          ttl: 1_000_000,
+          max: 1,
+          reapInterval: 1_000_000,
+          encoding: 'utf8',
+          ...stores[name]?.[1],
+        } as Anything
+        const value = { serializer: JSON, fileExtension: '.json', prefix: '', scanCount: 1, ...given }[option] ?? {}
+        for (const [message] of await said(name, { [option]: value }))
+          expect(message).toMatch(`"${option}" of ${name}: `)
+      }
+    }
+  })
+
+  it.each<[string, unknown, string]>([
+    ['FileStore', './sessions', 'FileStore was given a text in place of options; use new FileStore({ path: … })'],
+    ['fileStore', './sessions', 'FileStore was given a text in place of options'],
+    ['FileStore of bunway', './sessions', 'FileStore was given a text in place of options'],
+    ['fileStore of bun-router', './sessions', 'FileStore was given a text in place of options'],
+    ['FileStore', () => {}, 'FileStore was given a function in place of options; use new FileStore({ … })'],
+    [
+      'RedisStore',
+      'redis://x:secret@y',
+      'RedisStore was given a text in place of options; use new RedisStore({ url: … })',
+    ],
+    ['redisStore of bun-router', new URL('redis://x'), 'RedisStore was given a text in place of options'],
+    ['RedisStore', client, 'RedisStore was given a client in place of options; use new RedisStore({ client: … })'],
+    ['redisStore', client, 'RedisStore was given a client in place of options'],
+    ['RedisStore', Promise.resolve(client), 'RedisStore was given a promise in place of options'],
+    ['RedisStore', () => {}, 'RedisStore was given a function in place of options'],
+  ])('are an error where they are something else: %s %o', async (name, given, message) => {
+    const lib = await fresh()
+    expect(() => stores[name]?.[0](lib, given)).toThrow(
+      expect.objectContaining({ code: 'ERR_SESSION_OPTION', message: expect.stringContaining(message) }),
+    )
+    expect(() => stores[name]?.[0](lib, given)).not.toThrow('secret')
+  })
+
+  it.each(['MemoryStore', 'MemoryStore of bunway', 'MemoryStore of bun-router'])(
+    'or a warning, as express-session takes them: %s',
+    async (name) => {
+      const given = await warnings((lib) => stores[name]?.[0](lib, lib.session))
+      expect(coded(given)).toEqual([
+        ['WARN_SESSION_OPTIONS', 'MemoryStore was given a function in place of options; use new MemoryStore({ … })'],
+      ])
+    },
+  )
+
+  it('that are a variable without a value are warned of: the client of a RedisStore', async () => {
+    expect(coded(await said('RedisStore', { client: undefined }))).toEqual([
+      [
+        'WARN_SESSION_OPTION_VALUE',
+        expect.stringMatching(/^client option of RedisStore is undefined, so the store makes/),
+      ],
+    ])
+    expect(await said('RedisStore', { client: undefined, url: 'redis://localhost' })).toEqual([])
+    await expect(said('RedisStore', { client: null })).rejects.toThrow('client option of RedisStore must be a client')
+  })
+
+  it.each<[string, object, string]>([
+    ['FileStore', { ttl: 3_600 }, 'ttl option of FileStore is 3600 milliseconds; were seconds meant? Multiply by 1000'],
+    ['FileStore', { ttl: 604_800 }, 'ttl option of FileStore is 604800 milliseconds; were seconds meant?'],
+    [
+      'FileStore',
+      { reapInterval: 3_600 },
+      'reapInterval option of FileStore is 3600 milliseconds; were seconds meant?',
+    ],
+    [
+      'RedisStore',
+      { ttl: 86_400_000 },
+      'ttl option of RedisStore is 86400000 seconds; were milliseconds meant? Divide by',
+    ],
+  ])('that look like another unit are warned of: %s %o', async (name, options, message) => {
+    expect(coded(await said(name, options))).toEqual([['WARN_SESSION_LIFETIME', expect.stringContaining(message)]])
   })
 })
