@@ -32,9 +32,19 @@ await build({
   entry: ['index', ...Object.keys(named)].map((name) => `lib/${name}.ts`),
   dts: { emitDtsOnly: true },
   outExtensions: () => ({ js: '.cjs', dts: '.d.cts' }),
-  outputOptions: { chunkFileNames: 'types/[name].cjs', minifyInternalExports: false },
+  outputOptions: {
+    chunkFileNames: '[name].cjs',
+    minifyInternalExports: false,
+    // What the entries share is one file, and exports what they do: other names are inlined in what compilers infer.
+    codeSplitting: { groups: [{ name: 'types.d', test: /\/(lib\/(?!(index|bunway|bun-router|testing)\b)|stores\/)/ }] },
+  },
 })
 await mkdir('dist/session')
+
+// `Store` is a function that does as a class; whoever reads its declaration sees a class.
+const types = (await read('types.d.cts')).split('type Store = StoreBase;\ndeclare const Store: typeof StoreBase;\n')
+if (types.length !== 2) throw new Error('Store is not declared as it was')
+await write('types.d.cts', types.join('').replaceAll('StoreBase', 'Store'))
 
 /** The names that a declaration exports, and the declaration without them. */
 const exported = (dts) => {

@@ -10,7 +10,7 @@ import { type SessionOptions as CoreOptions, readMilliseconds } from './options.
 export { fileStore } from '../stores/file.ts'
 export { MemoryStore } from '../stores/memory.ts'
 export { redisStore } from '../stores/redis.ts'
-export type { SessionRequest } from './hosts/fetch.ts'
+export type { SessionRequest, SessionRequestSugar } from './hosts/fetch.ts'
 export type { FlashMessages, Session, SessionData } from './session.ts'
 export type { SessionMiddleware }
 

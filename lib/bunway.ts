@@ -59,7 +59,6 @@ interface Answers {
   all(): Promise<Entry[]>
   all(done: Done): void
 }
-type Documented<Base> = Omit<Base, keyof Answers> & Answers
 
 /** Keeps sessions in this process. */
 export const MemoryStore = class MemoryStore extends BaseMemoryStore {
@@ -74,16 +73,16 @@ export const MemoryStore = class MemoryStore extends BaseMemoryStore {
   }
 } as unknown as new (
   options?: MemoryStoreOptions,
-) => Documented<BaseMemoryStore>
-export type MemoryStore = InstanceType<typeof MemoryStore>
+) => MemoryStore
+export interface MemoryStore extends Omit<BaseMemoryStore, keyof Answers>, Answers {}
 
 /** Keeps sessions in files, as `FileStore` of `unisession` does. */
 export const FileStore = class FileStore extends BaseFileStore {
   protected override readonly nothing = null as never
 } as unknown as new (
   options: FileStoreOptions,
-) => Documented<BaseFileStore>
-export type FileStore = InstanceType<typeof FileStore>
+) => FileStore
+export interface FileStore extends Omit<BaseFileStore, keyof Answers>, Answers {}
 
 /** A store of express-session's kind as bunWay's promise-style one. `session()` takes either. */
 export function fromExpressStore(store: CallbackStore): SessionStore {

@@ -33,19 +33,23 @@ Object.assign(session, {
   session,
 })
 
+export type { PlainSession } from '../stores/driver.ts'
 export type { FileStoreOptions } from '../stores/file.ts'
 export type { MemoryStoreOptions } from '../stores/memory.ts'
 export type { RedisSerializer, RedisStoreClient, RedisStoreOptions } from '../stores/redis.ts'
 export type { CookieData, CookieOptions } from './cookie.ts'
 export type { SessionErrorCode } from './errors.ts'
+export type { BunwayRequest, BunwayResponse } from './hosts/bunway.ts'
 export type {
+  ErrorCallback,
   Flash,
   FlashMessages,
   RegenerateOptions,
   SessionData,
+  StoreRequest,
 } from './session.ts'
 export type { Secret } from './signature.ts'
-export type { CallbackStore, PromiseStore } from './store.ts'
+export type { AllCallback, CallbackStore, GetCallback, LengthCallback, PromiseStore } from './store.ts'
 export type { SessionEvents, SessionMiddleware, SessionOptions, SessionReuse }
 export {
   Cookie,

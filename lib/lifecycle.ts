@@ -25,7 +25,7 @@ import {
   type RequestLife,
   renewSession,
   type Session,
-  type SessionRequest,
+  type StoreRequest,
   setId,
 } from './session.ts'
 import { hashId, type Secret, type Signer } from './signature.ts'
@@ -46,7 +46,7 @@ export interface Service {
   /** False while the store has said `disconnect`. */
   ready: boolean
   /** The store's class has its own way to make a session of a record. */
-  readonly createSession: ((req: SessionRequest, record: object) => unknown) | undefined
+  readonly createSession: ((req: StoreRequest, record: object) => unknown) | undefined
 }
 
 /** The request, as its host tells it. */
@@ -76,7 +76,7 @@ export interface Manners {
 }
 
 /** The request object that the app sees, as far as sessions go. */
-export interface Carrier extends SessionRequest {
+export interface Carrier extends StoreRequest {
   /** cookie-parser's secret. */
   secret?: Secret
   /** cookie-parser's unsigned cookies. */

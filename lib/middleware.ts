@@ -13,7 +13,7 @@ import { checkStore } from './lint.ts'
 import type { Maybe } from './maybe.ts'
 import { type Dialect, readOptions, type SessionOptions, type Settings } from './options.ts'
 import { type ForeignStore, portOf, type StorePort, setSecrets } from './port.ts'
-import { openSession, type SessionRequest } from './session.ts'
+import { openSession, type StoreRequest } from './session.ts'
 import { Signer } from './signature.ts'
 import { Snapshot, type Stored } from './snapshot.ts'
 import { Store } from './store.ts'
@@ -134,7 +134,7 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
     createSession: createSessionOf(store, port),
   }
   if (Object.isExtensible(store)) {
-    ;(store as Partial<Store>).generate = (req: SessionRequest): void => generateSession(service, req as Carrier)
+    ;(store as Partial<Store>).generate = (req: StoreRequest): void => generateSession(service, req as Carrier)
   }
   store.on?.('disconnect', () => {
     service.ready = false
@@ -151,7 +151,7 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
  */
 function createSessionOf(store: ForeignStore, port: StorePort): Service['createSession'] {
   const target = store as Partial<Store> & {
-    createSession?: (req: SessionRequest, data: never) => unknown
+    createSession?: (req: StoreRequest, data: never) => unknown
   }
   if (typeof target.createSession !== 'function' || target.createSession === Store.prototype.createSession)
     return undefined
@@ -159,7 +159,7 @@ function createSessionOf(store: ForeignStore, port: StorePort): Service['createS
   while (holder && !Object.hasOwn(holder, 'createSession')) holder = Object.getPrototypeOf(holder)
   const isBase = holder && Object.hasOwn(holder, 'regenerate') && Object.hasOwn(holder, 'load')
   if (isBase && holder !== target && Object.isExtensible(target)) {
-    const own = (req: SessionRequest, data: object): unknown => openSession(req, port, new Snapshot(data as Stored))
+    const own = (req: StoreRequest, data: object): unknown => openSession(req, port, new Snapshot(data as Stored))
     OURS.add(own)
     target.createSession = own as never
     if (target.load === (holder as Partial<Store>).load) target.load = Store.prototype.load

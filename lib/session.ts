@@ -28,7 +28,7 @@ export interface SessionData {
 export type ErrorCallback = (error?: any) => void
 
 /** The request, as far as a session knows it. */
-export interface SessionRequest {
+export interface StoreRequest {
   session?: unknown
   sessionID?: unknown
   sessionStore?: unknown
@@ -92,12 +92,12 @@ export class Session {
   declare readonly id: string
   declare cookie: Cookie
   /** @internal */
-  declare readonly req: SessionRequest
+  declare readonly req: StoreRequest
   /** @internal */
   declare [RECORD]: SessionRecord | undefined
 
   /** @internal Sessions are made by the middleware and by `Store.createSession`. */
-  constructor(req: SessionRequest, data?: object | null, id = req.sessionID) {
+  constructor(req: StoreRequest, data?: object | null, id = req.sessionID) {
     hide(this, 'req', req, false)
     setId(this, id)
     hide(this, RECORD, undefined)
@@ -257,7 +257,7 @@ export function cookieOf(session: Session): Cookie {
 
 /** Makes `req.session` of what a store held. */
 export function openSession(
-  req: SessionRequest,
+  req: StoreRequest,
   port: StorePort,
   snapshot: Snapshot,
   cookie?: Cookie,
@@ -273,7 +273,7 @@ export function openSession(
 
 /** The record behind a session that was loaded for this request. */
 export function loadedRecord(
-  req: SessionRequest,
+  req: StoreRequest,
   port: StorePort,
   snapshot: Snapshot,
   id = req.sessionID,
@@ -282,7 +282,7 @@ export function loadedRecord(
 }
 
 /** The request's life; of a session that lives in no request, what its store knows. */
-function ownerOf({ [LIFE]: life, sessionStore }: SessionRequest): RecordOwner {
+function ownerOf({ [LIFE]: life, sessionStore }: StoreRequest): RecordOwner {
   return life ?? { concurrency: 'merge', renews: false, secrets: sessionStore ? secretsOf(sessionStore) : [] }
 }
 
@@ -316,7 +316,7 @@ function isData(session: object, key: string): boolean {
 }
 
 /** Makes `req.session` a new one. */
-export function newSession(req: SessionRequest, port: StorePort, cookie: Cookie, id = req.sessionID): Session {
+export function newSession(req: StoreRequest, port: StorePort, cookie: Cookie, id = req.sessionID): Session {
   const session = new Session(req, undefined, id)
   begin(session, port, cookie)
   req.session = session
@@ -341,10 +341,10 @@ export function emptyOut(session: Session, keys: string[] = Object.keys(session)
 }
 
 /** Gives the request a new, empty session. */
-function startAnew(req: SessionRequest): Session {
+function startAnew(req: StoreRequest): Session {
   const life = req[LIFE]
   if (life) life.generate()
-  else (req.sessionStore as { generate(req: SessionRequest): void }).generate(req)
+  else (req.sessionStore as { generate(req: StoreRequest): void }).generate(req)
   return req.session as Session
 }
 

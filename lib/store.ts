@@ -3,7 +3,7 @@
 import { EventEmitter } from 'node:events'
 import { chain, settle } from './maybe.ts'
 import { type ForeignStore, type Loaded, portOf, secretsOf } from './port.ts'
-import { type ErrorCallback, openSession, type Session, type SessionData, type SessionRequest } from './session.ts'
+import { type ErrorCallback, openSession, type Session, type SessionData, type StoreRequest } from './session.ts'
 import { Slot } from './slot.ts'
 import { Snapshot } from './snapshot.ts'
 
@@ -18,18 +18,19 @@ export type LengthCallback = (error: any, length?: number) => void
 /**
  * The contract of express-session's stores. A missing, expired or never issued id is not an error: `get` answers
  * with nothing, `destroy` and `touch` do nothing. An error says that the store could not do its work.
+ * `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work.
  */
 declare abstract class StoreBase extends EventEmitter {
   constructor(options?: unknown)
 
   /** Destroys the request's session and gives it a new one. */
-  regenerate(req: SessionRequest, callback: ErrorCallback): void
+  regenerate(req: StoreRequest, callback: ErrorCallback): void
   /** Loads a `Session` outside of a request; `undefined` when there is none. */
   load(sid: string, callback: GetCallback): void
   /** Makes `req.session` from what `get` answered. */
-  createSession(req: SessionRequest, session: SessionData): Session & SessionData
+  createSession(req: StoreRequest, session: SessionData): Session & SessionData
   /** Gives the request a new session; assigned by `session()`, so the last middleware on a store wins. */
-  generate?(req: SessionRequest): void
+  generate?(req: StoreRequest): void
 
   abstract get(sid: string, callback: GetCallback): void
   abstract set(sid: string, session: SessionData, callback?: ErrorCallback): void
@@ -42,7 +43,6 @@ declare abstract class StoreBase extends EventEmitter {
 
 export type Store = StoreBase
 
-/** `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work. */
 export const Store: typeof StoreBase = function Store(this: EventEmitter): void {
   EventEmitter.call(this)
 } as unknown as typeof StoreBase
@@ -50,7 +50,7 @@ export const Store: typeof StoreBase = function Store(this: EventEmitter): void 
 Object.setPrototypeOf(Store.prototype, EventEmitter.prototype)
 Object.setPrototypeOf(Store, EventEmitter)
 
-Store.prototype.regenerate = function regenerate(req: SessionRequest, callback: ErrorCallback): void {
+Store.prototype.regenerate = function regenerate(req: StoreRequest, callback: ErrorCallback): void {
   const renew = (error?: unknown): void => {
     this.generate?.(req)
     callback(error)
@@ -68,7 +68,7 @@ Store.prototype.load = function load(sid: string, callback: GetCallback): void {
   settle(undefined, () => chain(slot.load(), open), callback as ErrorCallback)
 }
 
-Store.prototype.createSession = function createSession(req: SessionRequest, data: SessionData): Session & SessionData {
+Store.prototype.createSession = function createSession(req: StoreRequest, data: SessionData): Session & SessionData {
   return openSession(req, portOf(this as ForeignStore), new Snapshot(data as never, undefined, true)) as Session &
     SessionData
 }

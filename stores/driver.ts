@@ -46,7 +46,7 @@ export abstract class DriverStore extends Store {
     )
   }
 
-  /** A record as an object of the caller's own; one that is not JSON is missing, and said so by `corrupt`. */
+  /** @internal A record as an object of the caller's own; one that is not JSON is missing, and said so by `corrupt`. */
   protected parse(sid: string, stored: Stored): PlainSession | undefined {
     try {
       return (typeof stored === 'string' ? JSON.parse(stored) : stored) as PlainSession

@@ -187,6 +187,7 @@ export class FileStore extends DriverStore {
     take: (sid) => this.#take(sid),
   }
 
+  /** @internal */
   protected override parse(sid: string, stored: Stored): PlainSession | undefined {
     try {
       return JSON.parse(stored as string) as PlainSession

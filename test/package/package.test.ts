@@ -5,6 +5,7 @@ import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import ts from 'typescript'
 import { expect, test } from 'vitest'
 import manifest from '../../package.json' with { type: 'json' }
 import { install, root } from '../support/install.ts'
@@ -39,6 +40,7 @@ test('the public names', () => {
         "type SessionMiddleware",
         "SessionOptions",
         "type SessionRequest",
+        "type SessionRequestSugar",
         "SessionStore",
         "fileStore",
         "redisStore",
@@ -58,16 +60,23 @@ test('the public names', () => {
         "session",
       ],
       "index": [
+        "type AllCallback",
+        "type BunwayRequest",
+        "type BunwayResponse",
         "type CallbackStore",
         "Cookie",
         "type CookieData",
         "type CookieOptions",
+        "type ErrorCallback",
         "FileStore",
         "type FileStoreOptions",
         "type Flash",
         "type FlashMessages",
+        "type GetCallback",
+        "type LengthCallback",
         "MemoryStore",
         "type MemoryStoreOptions",
+        "type PlainSession",
         "type PromiseStore",
         "type RedisSerializer",
         "RedisStore",
@@ -82,7 +91,9 @@ test('the public names', () => {
         "type SessionEvents",
         "type SessionMiddleware",
         "type SessionOptions",
+        "type SessionReuse",
         "Store",
+        "type StoreRequest",
         "session",
         "fileStore",
         "redisStore",
@@ -110,6 +121,48 @@ test('the public names', () => {
       ],
     }
   `)
+})
+
+test('every interface and class in a public signature has a public name', () => {
+  const entries = ['index', 'bunway', 'bun-router', 'testing'].map((name) => join(root, `dist/${name}.d.cts`))
+  const program = ts.createProgram(entries, { module: ts.ModuleKind.NodeNext, strict: true, types: ['node'] })
+  const checker = program.getTypeChecker()
+  const target = (symbol: ts.Symbol): ts.Symbol =>
+    symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol
+  const declarationsOf = (symbol: ts.Symbol): ts.Declaration[] =>
+    (symbol.declarations ?? []).filter((node) => node.getSourceFile().fileName.startsWith(join(root, 'dist')))
+
+  const exported = new Set(
+    entries.flatMap((file) => {
+      const module = checker.getSymbolAtLocation(program.getSourceFile(file) as ts.SourceFile) as ts.Symbol
+      return checker.getExportsOfModule(module).map(target)
+    }),
+  )
+  const nameless = new Set<string>()
+  const seen = new Set<ts.Symbol>()
+  const visit = (node: ts.Node, owner: string): void => {
+    // A base is written down by name in what extends it, and nowhere else.
+    if (ts.isHeritageClause(node)) return
+    if (ts.isTypeReferenceNode(node) || ts.isTypeQueryNode(node) || ts.isImportTypeNode(node)) {
+      const name = ts.isTypeReferenceNode(node) ? node.typeName : ts.isTypeQueryNode(node) ? node.exprName : node
+      const symbol = checker.getSymbolAtLocation(name)
+      if (symbol) meet(target(symbol), owner)
+    }
+    ts.forEachChild(node, (child) => visit(child, owner))
+  }
+  const meet = (symbol: ts.Symbol, owner: string): void => {
+    if (seen.has(symbol) || exported.has(symbol)) return
+    seen.add(symbol)
+    const declarations = declarationsOf(symbol)
+    // Compilers write out what an alias stands for where they cannot name it.
+    if (declarations.some((node) => ts.isInterfaceDeclaration(node) || ts.isClassDeclaration(node))) {
+      nameless.add(`${symbol.name} in ${owner}`)
+    }
+    for (const node of declarations) visit(node, owner)
+  }
+  for (const symbol of exported) for (const node of declarationsOf(symbol)) visit(node, symbol.name)
+  expect(exported.size).toBeGreaterThan(40)
+  expect([...nameless]).toEqual([])
 })
 
 test('every entry leads to files that are there', () => {

@@ -5,8 +5,16 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Installation, install, root } from '../support/install.ts'
 
-const own = ['app.ts', 'deep.ts', 'hosts.ts', 'stores.ts', 'wrong.ts']
-const strict = { strict: true, noEmit: true, target: 'es2022', lib: ['es2022'], types: ['node'], skipLibCheck: true }
+const own = ['app.ts', 'declared.ts', 'deep.ts', 'hosts.ts', 'stores.ts', 'wrong.ts']
+const strict = {
+  strict: true,
+  declaration: true,
+  outDir: 'out',
+  target: 'es2022',
+  lib: ['es2022'],
+  types: ['node'],
+  skipLibCheck: true,
+}
 /** What `strict` leaves out and people switch on. */
 const strictest = {
   exactOptionalPropertyTypes: true,
@@ -27,7 +35,11 @@ const nodenext = { module: 'nodenext' }
 const esm: Project = { type: 'module', files: ['third-party.ts', ...own], options: nodenext }
 const cjs: Project = { type: 'commonjs', files: ['third-party.ts', 'required.ts', ...own], options: nodenext }
 const libraries: Project = { type: 'module', files: own, options: { ...nodenext, skipLibCheck: false } }
-const additions: Project = { type: 'module', files: ['additions.ts'], options: nodenext }
+const additions: Project = {
+  type: 'module',
+  files: ['additions.ts'],
+  options: { ...nodenext, ...strictest, isolatedDeclarations: true },
+}
 const bundled: Project = {
   type: 'module',
   files: own,

@@ -14,21 +14,10 @@ const modules = join(root, 'node_modules')
 const consumers = join(root, 'test/package/consumers')
 
 /** What people have installed beside us that requires or imports express-session: it has to find ours. */
-const dependents = ['connect-redis', 'connect-pg-simple', '@types/connect-pg-simple']
+const dependents = ['connect-redis', 'connect-pg-simple']
 
 /** Everything else, as it is. */
-const others = [
-  'connect',
-  'cookie',
-  'cookie-signature',
-  'express',
-  'pg',
-  'socket.io',
-  '@types/connect',
-  '@types/express',
-  '@types/node',
-  '@types/pg',
-]
+const others = ['connect', 'cookie', 'cookie-signature', 'express', 'pg', 'socket.io', 'undici-types']
 
 export interface Installation {
   /** The app's folder. */
@@ -46,9 +35,12 @@ export async function install(name: string): Promise<Installation> {
 
   const packed = await run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', dir], { cwd: root })
   await run('tar', ['-xzf', join(dir, packed.stdout.trim()), '-C', dir])
-  await mkdir(installed('@types'), { recursive: true })
+  await mkdir(installed(''))
   await rename(join(dir, 'package'), installed(name))
 
+  // Types are where an app has them: what a compiler infers from others cannot be named.
+  const theirs = join(modules, '@types/express-session')
+  await cp(join(modules, '@types'), installed('@types'), { recursive: true, filter: (path) => path !== theirs })
   for (const path of dependents) await cp(join(modules, path), installed(path), { recursive: true })
   await symlink(join(modules, 'express-session'), installed('original'))
   for (const path of others) await symlink(join(modules, path), installed(path))

@@ -1,9 +1,16 @@
 // What express-session's types do not have, in an app that declares nothing.
 import express from 'express'
-import session, { type Flash, MemoryStore, SessionError, type SessionMiddleware } from 'express-session'
+import session, {
+  type Flash,
+  type GetCallback,
+  MemoryStore,
+  type PlainSession,
+  SessionError,
+  type SessionMiddleware,
+} from 'express-session'
 
 const store = new MemoryStore({ max: 1000, reapInterval: 60_000 })
-const sessions: SessionMiddleware = session({ secret: 'x', store }).on('error', console.error)
+export const sessions: SessionMiddleware = session({ secret: 'x', store }).on('error', console.error)
 
 const app = express()
 app.use(sessions)
@@ -18,5 +25,7 @@ app.get('/', (req, res) => {
   res.json({ messages, all: req.session.flash(), size: store.size })
 })
 
+export const find = (sid: string, found: GetCallback): void => store.get(sid, found)
+export const plain = (sid: string): Promise<PlainSession | undefined> => store.get(sid)
 export const sessionsNow = async (): Promise<string[]> => Object.keys(await store.all())
 export const isOurs = (error: unknown): boolean => error instanceof SessionError && error.code === 'ERR_SESSION_STORE'

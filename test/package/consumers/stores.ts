@@ -62,7 +62,7 @@ class Promised {
   }
 }
 
-function factory(connect: { Store: typeof session.Store }) {
+function factory(connect: { Store: typeof session.Store }): typeof session.Store {
   abstract class Base extends connect.Store {}
   return Base
 }
