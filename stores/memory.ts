@@ -52,7 +52,7 @@ export class MemoryStore extends DriverStore {
   #reapedSlot: number
   #timer: NodeJS.Timeout | undefined
 
-  constructor(options?: MemoryStoreOptions) {
+  constructor(options: MemoryStoreOptions = {}) {
     super()
     const { max, reapInterval = 60_000 } = readStoreOptions(options, MEMORY_OPTIONS)
     if (max !== undefined && !(Number.isInteger(max) && max > 0)) {
