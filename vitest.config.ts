@@ -7,6 +7,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/setup.ts',
+    reporters: ['minimal'],
+    // The library's own, which the tests cause; those of others are shown.
+    execArgv: ['--disable-warning=SessionWarning'],
     env: { NO_DEPRECATION: 'express-session' },
     // Most of them wait for other processes: two at a time are also well served by two cores.
     maxWorkers: 2,

@@ -143,7 +143,7 @@ describe('the code in the documentation', () => {
       const requests = [...text.matchAll(/^\/\/ (GET|POST) +(\S+)(?: +(\S+))? +→ (\d{3}) ?(.*)$/gm)]
 
       if (requests.length === 0) {
-        const { stdout } = await promisify(execFile)(command, [script], { timeout: 10_000 })
+        const { stdout } = await promisify(execFile)(command, [script])
         expect(stdout.trim().split('\n')).toEqual(prints)
         expect(prints).not.toEqual([])
         return

@@ -360,26 +360,22 @@ describe('run directly', () => {
     return { child, output, closed: once(child, 'close') as Promise<[number | null, string | null]> }
   }
 
-  it.each(['SIGINT', 'SIGTERM'] as const)(
-    'says where it listens, in one line, and stops at %s',
-    async (signal) => {
-      const { child, output, closed } = run(0)
-      await vi.waitFor(() => expect(output.out).toContain('\n'), 20_000)
-      const url = /^unisession example: (http:\/\/localhost:\d+)\n$/.exec(output.out)?.[1]
-      const response = await fetch(url ?? '')
-      expect(await response.text()).toContain('first visit')
-      child.kill(signal)
-      expect(await closed).toEqual([0, null])
-      expect(output.out.split('\n')).toHaveLength(2)
-      expect(output.error).toBe('')
-    },
-    30_000,
-  )
+  it.each(['SIGINT', 'SIGTERM'] as const)('says where it listens, in one line, and stops at %s', async (signal) => {
+    const { child, output, closed } = run(0)
+    await expect.poll(() => output.out).toContain('\n')
+    const url = /^unisession example: (http:\/\/localhost:\d+)\n$/.exec(output.out)?.[1]
+    const response = await fetch(url ?? '')
+    expect(await response.text()).toContain('first visit')
+    child.kill(signal)
+    expect(await closed).toEqual([0, null])
+    expect(output.out.split('\n')).toHaveLength(2)
+    expect(output.error).toBe('')
+  })
 
   it('keeps its sessions through a restart', async () => {
     const visit = async (browser?: string): Promise<{ text: string; cookie: string }> => {
       const { child, output, closed } = run(0)
-      await vi.waitFor(() => expect(output.out).toContain('\n'), 20_000)
+      await expect.poll(() => output.out).toContain('\n')
       const url = /http:\/\/localhost:\d+/.exec(output.out)?.[0] ?? ''
       const response = await fetch(url, { headers: browser ? { cookie: browser } : {} })
       const cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? ''
@@ -391,7 +387,7 @@ describe('run directly', () => {
     const first = await visit()
     expect(first.text).toContain('FileStore')
     expect(visits((await visit(first.cookie)).text)).toBe(2)
-  }, 30_000)
+  })
 
   it('says so when the port is taken, and how to choose another', async () => {
     const other = createServer().listen(0)
@@ -401,13 +397,13 @@ describe('run directly', () => {
     expect(await closed).toEqual([1, null])
     expect(output).toEqual({ out: '', error: `Port ${port} is taken. Choose another one: PORT=3001 npm start\n` })
     other.close()
-  }, 30_000)
+  })
 
   it('says so when the port is none', async () => {
-    for (const port of ['http', '-1', '70000', '3000.5']) {
-      const { output, closed } = run(port)
+    const ports = ['http', '-1', '70000', '3000.5'].map((port) => ({ port, ...run(port) }))
+    for (const { port, output, closed } of ports) {
       expect(await closed).toEqual([1, null])
       expect(output.error).toBe(`PORT is "${port}", which is not a port. Choose another one: PORT=3001 npm start\n`)
     }
-  }, 60_000)
+  })
 })

@@ -152,7 +152,7 @@ describe.concurrent.each(stores)('%s', (_, open) => {
 
   beforeAll(async () => {
     opened = await open()
-  }, 30_000)
+  })
   afterAll(() => opened?.close())
 
   /** What the store itself says about an id; a store may call a missing record an error. */
@@ -211,13 +211,10 @@ describe.concurrent.each(stores)('%s', (_, open) => {
     const id = browser.id as string
     const first = await opened?.expiry(id)
     await expect
-      .poll(
-        async () => {
-          expect((await browser.get('/')).json).toMatchObject({ user: 'ann' })
-          return opened?.expiry(id)
-        },
-        { timeout: 4000 },
-      )
+      .poll(async () => {
+        expect((await browser.get('/')).json).toMatchObject({ user: 'ann' })
+        return opened?.expiry(id)
+      })
       .toBeGreaterThan(first as number)
     expect(browser.id).toBe(id)
   })
@@ -226,9 +223,9 @@ describe.concurrent.each(stores)('%s', (_, open) => {
     const browser = await site(opened?.store, 1000)
     await browser.get('/login')
     const id = browser.id as string
-    await expect.poll(() => record(id), { timeout: 6000 }).toBeNull()
+    await expect.poll(() => record(id)).toBeNull()
     expect((await browser.get('/')).json.user).toBeNull()
-  }, 10_000)
+  })
 })
 
 test.skipIf(redisMissing)(

@@ -8,7 +8,8 @@ import { bun, type Running } from '../support/serve.ts'
 import { lifetimeOf, secret, startApps, Visitor } from './fixture/visitor-documented.ts'
 
 const DAY = 86_400_000
-const near = (ms: number) => expect.closeTo(ms, -4)
+/** A lifetime, whatever time has passed since it began. */
+const near = (ms: number) => expect.closeTo(ms, -5)
 const kinds = ['memory', 'file', 'own', 'callbacks', ...(redisMissing ? [] : ['redis', 'redisClient'])]
 
 describe.skipIf(!bun)('sessions as bun-router documents them', () => {
@@ -162,11 +163,12 @@ describe.skipIf(!bun)('sessions as bun-router documents them', () => {
     it('a store of the app’s own is told its times in seconds', async () => {
       const visitor = visit('ownRolling')
       await visitor.get('/set?n=1')
+      expect(await visitor.ask('ttls')).toContain(DAY / 1000)
       await visitor.post('/remember')
       await visitor.ask('done')
       await visitor.get('/untouched')
       expect(await visitor.ask('done')).toEqual(['get', 'expire'])
-      expect(await visitor.ask('ttls')).toEqual(expect.arrayContaining([DAY / 1000, 30 * (DAY / 1000)]))
+      expect(await visitor.ask('ttls')).toContain(30 * (DAY / 1000))
     })
 
     describe('options', () => {

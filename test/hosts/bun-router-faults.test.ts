@@ -143,7 +143,7 @@ describe.skipIf(!bun)('on bun-router', () => {
         const visitor = visit('own')
         const { setCookies } = await visitor.get('/set?n=1')
         expect(setCookies[0]).toMatch(/; Path=\/; Expires=[^;]+; HttpOnly; SameSite=Lax$/)
-        expect(lifetimeOf(setCookies[0])).toEqual(expect.closeTo(86_400_000, -4))
+        expect(lifetimeOf(setCookies[0])).toEqual(expect.closeTo(86_400_000, -5))
         for (const path of ['/untouched', '/data']) expect((await visitor.get(path)).setCookies).toEqual([])
       })
     })

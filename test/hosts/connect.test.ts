@@ -21,6 +21,8 @@ const options: SessionOptions = {
   saveUninitialized: false,
 }
 
+const until = (condition: () => boolean) => expect.poll(condition).toBe(true)
+
 /** A store that acknowledges writes only when it is told to. */
 class HeldStore extends MemoryStore {
   readonly #waiting: (() => void)[] = []
@@ -31,7 +33,7 @@ class HeldStore extends MemoryStore {
   }
 
   async release(): Promise<void> {
-    await vi.waitUntil(() => this.#waiting.length > 0)
+    await until(() => this.#waiting.length > 0)
     for (const go of this.#waiting.splice(0)) go()
   }
 }
@@ -121,7 +123,7 @@ describe('while the store has not acknowledged', () => {
       await new Browser(url).get('/', { signal: AbortSignal.timeout(50) }).catch(() => {})
       expect(bytes).toBe(0)
       await store.release()
-      await vi.waitUntil(() => bytes > 0)
+      await until(() => bytes > 0)
       socket.destroy()
     }
   })
@@ -139,7 +141,7 @@ describe('while the store has not acknowledged', () => {
       { store },
     )
     await browser.get('/')
-    await vi.waitUntil(() => finished.mock.calls.length === 1)
+    await until(() => finished.mock.calls.length === 1)
   })
 
   it('so are those of a later end and a later write', async () => {
@@ -156,7 +158,7 @@ describe('while the store has not acknowledged', () => {
       { store },
     )
     expect((await browser.get('/')).text).toBe('body')
-    await vi.waitUntil(() => called.length === 2)
+    await until(() => called.length === 2)
     expect(called.sort()).toEqual(['ERR_STREAM_WRITE_AFTER_END', 'end'])
   })
 
@@ -473,7 +475,7 @@ it.each(['get', 'set'])('a promise-style store whose %s rejects without a reason
   expect((await browser.get('/')).text).toBe('1')
   failing = true
   await browser.get('/')
-  await vi.waitUntil(() => errors.length > 0)
+  await until(() => errors.length > 0)
   expect(errors).toMatchObject([{ message: 'store rejected without a reason' }])
 })
 

@@ -20,14 +20,14 @@ function run(command: string, file: string, cwd: string): Promise<string> {
     execFile(
       command,
       [file],
-      { cwd, timeout: 30_000, env: { ...process.env, NODE_ENV: 'test' } },
+      { cwd, timeout: 240_000, env: { ...process.env, NODE_ENV: 'test' } },
       (error, stdout, stderr) =>
         resolve(error ? `${error.killed ? 'it did not end\n' : ''}${stdout}${stderr}` : stdout),
     )
   })
 }
 
-describe.each(['express-session', 'unisession'])('as %s', { timeout: 60_000 }, (name) => {
+describe.each(['express-session', 'unisession'])('as %s', (name) => {
   let app: Installation
   let cwd: string
   beforeAll(async () => {

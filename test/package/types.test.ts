@@ -64,7 +64,7 @@ async function compile(app: Installation, folder: string, compiler: string, proj
   })
 }
 
-describe.concurrent('as express-session', { timeout: 180_000 }, () => {
+describe.concurrent('as express-session', () => {
   let app: Installation
   beforeAll(async () => {
     app = await install('express-session')
@@ -87,7 +87,7 @@ describe.concurrent('as express-session', { timeout: 180_000 }, () => {
   })
 })
 
-describe.concurrent('as unisession, beside types that were made for express-session', { timeout: 180_000 }, () => {
+describe.concurrent('as unisession, beside types that were made for express-session', () => {
   const theirs = 'node_modules/@types/express-session'
   let app: Installation
   beforeAll(async () => {

@@ -205,7 +205,7 @@ export class SlowStore extends Store {
 
   readonly #latency: number
 
-  constructor(latency = 200) {
+  constructor(latency = 50) {
     super()
     this.#latency = latency
   }

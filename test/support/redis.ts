@@ -91,10 +91,8 @@ export async function startCluster(): Promise<RedisCluster> {
         if (index > 0) await command(port, `CLUSTER MEET 127.0.0.1 ${nodes[0]?.port}`)
       }),
     )
-    const deadline = Date.now() + 20_000
     for (const { port } of nodes) {
       while (!/cluster_state:ok.*cluster_known_nodes:3/s.test(await command(port, 'CLUSTER INFO'))) {
-        if (Date.now() > deadline) throw new Error('the redis cluster did not form')
         await new Promise((resolve) => setTimeout(resolve, 50))
       }
     }
