@@ -1,7 +1,6 @@
 // Sessions on Hono: one middleware around ours. On Bun: `bun examples/hono.ts`; on Node with @hono/node-server.
 
-import { Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
+import { type Context, Hono } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { type Session, type SessionData, session } from 'unisession'
 
@@ -23,18 +22,9 @@ const sessions = session({
   cookie: { maxAge: 3_600_000, sameSite: 'lax', secure: 'auto' },
 })
 
-/** A request after our middleware has seen it. Others may put a new one into `c.req.raw`: ask `c.var.visit`. */
-interface Visit extends Request {
-  session: Session & Partial<SessionData>
-}
-interface Env {
-  Variables: { visit: Visit }
-}
-
 /** Ours takes a Request and gives a Response; Hono's response is what its context holds after `next()`. */
-const withSession = createMiddleware<Env>(async (c, next) => {
-  const response = await sessions(c.req.raw, async (req) => {
-    c.set('visit', req)
+const withSession = createMiddleware(async (c, next) => {
+  const response = await sessions(c.req.raw, async () => {
     await next()
     return c.res
   })
@@ -44,13 +34,15 @@ const withSession = createMiddleware<Env>(async (c, next) => {
   c.res = response
 })
 
-const app = new Hono<Env>()
+/** Asked each time: after `regenerate()` there is a new one. */
+const sessionOf = (c: Context) => (c.req.raw as Request & { session: Session & Partial<SessionData> }).session
+
+const app = new Hono()
 
 app.use(withSession)
-app.use(bodyLimit({ maxSize: 10_000 }))
 
 app.get('/', (c) => {
-  const { session } = c.var.visit
+  const session = sessionOf(c)
   session.visits = (session.visits ?? 0) + 1
   return c.json({ username: session.username, visits: session.visits, messages: session.flash('info') })
 })
@@ -58,16 +50,14 @@ app.get('/', (c) => {
 app.post('/sign-in', async (c) => {
   const { username } = await c.req.json<{ username: string }>()
   // After checking a password. A new id whenever rights change: nobody can plant one before and use it afterwards.
-  await c.var.visit.session.regenerate()
-  // Another session than before: ask the request for it each time.
-  const { session } = c.var.visit
-  session.username = username
-  session.flash('info', 'Welcome, %s.', username)
+  await sessionOf(c).regenerate()
+  sessionOf(c).username = username
+  sessionOf(c).flash('info', 'Welcome, %s.', username)
   return c.redirect('/', 303)
 })
 
 app.post('/sign-out', async (c) => {
-  await c.var.visit.session.destroy()
+  await sessionOf(c).destroy()
   return c.redirect('/', 303)
 })
 

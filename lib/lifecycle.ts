@@ -70,6 +70,8 @@ export interface Manners {
   readonly keepsObject?: boolean
   /** The answer may come from the callback of a session method: {@link Lifecycle.settled} waits for it. */
   readonly awaitsCallbacks?: boolean
+  /** An answer is made only when the session is stored: one that is not never leaves. */
+  readonly withholds?: boolean
   readonly flash?: FlashShape
   /** Methods that the session has besides its own; hidden, like those. */
   readonly methods?: Record<string, (...args: never[]) => unknown>
@@ -121,6 +123,8 @@ export class Lifecycle implements RequestLife {
   #touched = false
   #committed = false
   #failed = false
+  /** What the commit does, or has done last, is to extend the session. */
+  #extending = false
   #settled: { session: unknown; modified: boolean } | undefined
   /** Session methods at work, and callbacks of theirs that are waited for. */
   readonly #pending = new Set<Promise<void>>()
@@ -452,7 +456,17 @@ export class Lifecycle implements RequestLife {
     this.#ended = cookieOf(session)
   }
 
-  /** The app cannot be served with this session any more: nothing of it is written or sent. */
+  /**
+   * Whether what `commit` has failed with forbids the answer. A session that was not extended never does: it is what it
+   * was, and lasts until the date that it had.
+   */
+  withholds(error: unknown): boolean {
+    if (this.#extending) return false
+    if (error instanceof SessionError && error.code === 'ERR_SESSION_SERIALIZE') return true
+    return this.#host.manners?.withholds === true || this.#service.settings.onSaveError === 'fail'
+  }
+
+  /** The app cannot be served with this session any more: nothing more of it is written. */
   abandon(): void {
     this.#failed = true
   }
@@ -463,11 +477,13 @@ export class Lifecycle implements RequestLife {
    */
   head(): string | undefined {
     const req = this.#req
-    if (this.#failed || this.isReplaced) return undefined
+    if (this.isReplaced) return undefined
     const { settings, signer } = this.#service
     if (typeof req.sessionID !== 'string') return undefined
     const known = this.#sentId === req.sessionID
     const untouched = this.#lazy
+    // Only of a session that the store has got, under an id that it was saved with before.
+    if (this.#failed && (known || untouched)) return undefined
     if (untouched && !this.#moved && (known ? !settings.rolling : !settings.saveUninitialized)) {
       debug('no cookie: nobody looked at the session')
       return undefined
@@ -480,7 +496,8 @@ export class Lifecycle implements RequestLife {
       return this.#farewell()
     }
     const cookie = session ? cookieOf(session) : this.#loadedCookie()
-    const wanted = !settings.autoCommit
+    const onlyWritten = !settings.autoCommit || this.#failed
+    const wanted = onlyWritten
       ? record?.wasWritten
       : known
         ? this.#moved || settings.rolling || (cookie.expires != null && this.#isModified(session as Session))
@@ -543,6 +560,7 @@ export class Lifecycle implements RequestLife {
     const id = settings.generateId(this.#req)
     if (typeof id !== 'string') return undefined
     debug('renewing the id of session %s', shorten(oldId))
+    this.#extending = false
     const leave = (cookie: Cookie): Outgoing => {
       const expires = Math.min(expiryOf(cookie) ?? Infinity, now + Math.max(REMEMBERED_MS, renewAfter + renewGrace))
       return new Pointer({ id, until: now + renewGrace }, oldId, this.#secrets, expires)
@@ -622,6 +640,7 @@ export class Lifecycle implements RequestLife {
   }
 
   #extend(record: SessionRecord, session: Outgoing): Maybe<void> {
+    this.#extending = true
     session.announced = this.#service.settings.rolling
     return record.touch(session)
   }
@@ -765,10 +784,18 @@ export function generateSession(service: Service, req: Carrier): void {
   newSession(req, port, cookie)
 }
 
-/** A failure that nobody waits for any more: to the middleware's `error` event. */
+/** A failure that nobody waits for any more: to the middleware's `error` event, and to a warning where nobody listens. */
 export function reportLate(service: Service, error: unknown): void {
   debug('after the response: %s', error)
   if (service.events.listenerCount('error') > 0) service.events.emit('error', error)
+  else {
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    warn(
+      'WARN_SESSION_LATE_ERROR',
+      "a store failed after the response; listen with sessions.on('error', listener)",
+      reason,
+    )
+  }
 }
 
 /** A `reload()` found no session: news to those who asked for it, and no failure of the store. */

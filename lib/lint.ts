@@ -231,6 +231,7 @@ const OPTIONS: readonly string[] = [
   'genid',
   'key',
   'name',
+  'onSaveError',
   'proxy',
   'renewAfter',
   'renewGrace',

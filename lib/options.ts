@@ -48,6 +48,14 @@ export interface SessionOptions {
   /** A destroyed session also takes the browser's cookie away. Default `false`. */
   clearCookie?: boolean | undefined
   /**
+   * What becomes of a response that has not left when its session could not be saved, destroyed (`unset`) or given
+   * another id. `'answer'`, the default: it leaves, and the error goes to `next`, as in express-session. `'fail'`: it
+   * does not leave; the app's error handlers answer in its place, so that nobody is told that something is stored which
+   * is not. A session whose time could not be extended withholds no response. A response that streams has left already.
+   * bunWay and `(request, next) => Response` hosts do as with `'fail'` in any case.
+   */
+  onSaveError?: 'answer' | 'fail' | undefined
+  /**
    * What becomes of requests that overlap on one session. `'merge'`, the default: each keeps the keys that it changed,
    * and a session that one of them ends stays ended. The bundled stores do that across processes; other stores within
    * this process, and if `'merge'` is given here also across processes, as far as reading before each write goes.
@@ -90,6 +98,7 @@ export interface Settings {
   readonly rolling: boolean
   readonly saveUninitialized: boolean
   readonly unsetDestroys: boolean
+  readonly onSaveError: 'answer' | 'fail'
   readonly concurrency: Concurrency
   readonly clearCookie: boolean
   /** False: only the app's own `save()` writes. */
@@ -139,6 +148,7 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     rolling: Boolean(options.rolling),
     saveUninitialized: Boolean(saveUninitialized),
     unsetDestroys: options.unset === 'destroy',
+    onSaveError: readOnSaveError(options.onSaveError),
     concurrency: readConcurrency(options.concurrency),
     clearCookie: readFlag(options, 'clearCookie'),
     autoCommit: dialect.autoCommit ?? true,
@@ -208,6 +218,12 @@ export function readMilliseconds(
   throw optionError(
     `${name} option must be a number of milliseconds ${least === undefined ? 'above 0' : `from ${least}`}`,
   )
+}
+
+function readOnSaveError(option: unknown): 'answer' | 'fail' {
+  if (option === undefined || option === 'answer') return 'answer'
+  if (option === 'fail') return 'fail'
+  throw optionError('onSaveError option must be "answer" or "fail"')
 }
 
 function readConcurrency(option: unknown): Concurrency {

@@ -3,6 +3,7 @@
 import type { FlashShape } from '../flash.ts'
 import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
 import { isPromise, type Maybe } from '../maybe.ts'
+import { goesWithAnswer } from '../withheld.ts'
 
 /** bunWay's request, as far as sessions need it. */
 export interface BunwayRequest {
@@ -16,6 +17,7 @@ export interface BunwayRequest {
 /** bunWay's response, as far as sessions need it. */
 export interface BunwayResponse {
   append(name: string, value: string): unknown
+  status(code: number): unknown
   isSent(): boolean
   isStreaming(): boolean
   toResponse(): Maybe<Response>
@@ -31,7 +33,7 @@ const flash: FlashShape = (answer, adding) => {
   return answer.length > 1 ? answer : answer[0]
 }
 
-const MANNERS: Manners = { keepsObject: true, awaitsCallbacks: true, flash }
+const MANNERS: Manners = { keepsObject: true, awaitsCallbacks: true, withholds: true, flash }
 
 class BunwayHost implements HostRequest {
   readonly manners = MANNERS
@@ -98,6 +100,22 @@ function isLastLook(asked: (...args: never[]) => unknown): boolean {
   return LAST_LOOK.test(caller)
 }
 
+/** Where bunWay keeps an answer, which nothing that it documents takes back. */
+interface Answer {
+  _sent?: boolean
+  _headersMap?: Map<string, string> | null
+}
+
+/** Takes an answer back: an error handler that gives none leaves its place to the next. */
+function takeBack(res: BunwayResponse): void {
+  const answer = res as Answer
+  if (answer._sent) answer._sent = false
+  for (const [name, value] of answer._headersMap ?? []) {
+    if (goesWithAnswer(name, value)) answer._headersMap?.delete(name)
+  }
+  res.status(500)
+}
+
 /** Lets the `Response` be built only when the session is in the store, and when callbacks that may answer are over. */
 function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse, life: Lifecycle): void {
   const isSent = res.isSent.bind(res)
@@ -121,13 +139,19 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
 
   type Way = keyof typeof build
 
-  const finish = (way: Way): Maybe<Response> => {
+  const setCookie = (): void => {
     const cookie = life.head()
     if (cookie !== undefined) res.append('Set-Cookie', cookie)
+  }
+  const finish = (way: Way): Maybe<Response> => {
+    setCookie()
     return build[isStreaming() ? 'toStreamingResponse' : way]()
   }
   const fail = (error: unknown): Response => {
-    if (req.route != null && !alone) throw error
+    if (req.route != null && !alone) {
+      takeBack(res)
+      throw error
+    }
     // Where a middleware has answered, bunWay asks no error handler either.
     reportLate(service, error)
     return Response.json({ error: 'Internal Server Error' }, { status: 500 })
@@ -149,10 +173,24 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     // An error handler's answer, or bunWay's own way from one method to the other.
     if (left) return build[way]()
     left = true
+    const excuse = (error: unknown): Maybe<Response> => {
+      if (!life.withholds(error)) {
+        reportLate(service, error)
+        return finish(way)
+      }
+      life.abandon()
+      setCookie()
+      throw error
+    }
     try {
       if (promised && !isSent() && life.failure) throw life.failure.error
-      const committing = life.commit()
-      return isPromise(committing) ? committing.then(() => finish(way)).catch(fail) : finish(way)
+      let committing: Maybe<void>
+      try {
+        committing = life.commit()
+      } catch (error) {
+        return excuse(error)
+      }
+      return isPromise(committing) ? committing.then(() => finish(way), excuse).catch(fail) : finish(way)
     } catch (error) {
       return fail(error)
     }

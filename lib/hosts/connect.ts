@@ -3,11 +3,12 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { debug } from '../diagnostics.ts'
-import { SessionError } from '../errors.ts'
 import { type Carrier, type HostRequest, Lifecycle, type Service } from '../lifecycle.ts'
 import { isPromise, type Maybe } from '../maybe.ts'
 import type { Session, SessionData } from '../session.ts'
 import type { Store } from '../store.ts'
+import { goesWithAnswer } from '../withheld.ts'
+import { Connection, headersSent } from './connection.ts'
 
 declare global {
   namespace Express {
@@ -68,7 +69,7 @@ export function serveConnect(service: Service, req: IncomingMessage, res: Server
   let loading: Maybe<void>
   try {
     const life = Lifecycle.begin(service, req as Carrier, new ConnectRequest(req))
-    if (life) hold(res, life, next)
+    if (life) HeldResponse.hold(req, res, life, next)
     loading = life?.load()
   } catch (error) {
     next(error)
@@ -98,11 +99,9 @@ const FROZEN_HEAD = {
 // platforms that a response is complete.
 const FROZEN_STREAM = {
   write: {
-    value: (...args: unknown[]): boolean => {
+    value(this: ServerResponse, ...args: unknown[]): boolean {
       debug('write after end is ignored')
-      const callback = args.find((arg) => typeof arg === 'function')
-      const error = Object.assign(new Error('write after end'), { code: 'ERR_STREAM_WRITE_AFTER_END' })
-      if (callback) process.nextTick(callback as (error: Error) => void, error)
+      process.nextTick(refuseWrite, this, callbackOf(args))
       return false
     },
   },
@@ -114,12 +113,20 @@ const FROZEN_WHOLE = {
   flushHeaders: { value: (): void => {} },
 } satisfies Record<string, PropertyDescriptor>
 
-/** Node's words for touching a head that has left. */
 function refuse(): never {
-  throw Object.assign(new Error('Cannot set headers after they are sent to the client'), {
-    code: 'ERR_HTTP_HEADERS_SENT',
-  })
+  throw headersSent()
 }
+
+/** Tells of a write after the end all who listen, a `pipeline` for one. Where nobody does, it must not end the process. */
+function refuseWrite(res: ServerResponse, callback: ((error: Error) => void) | undefined): void {
+  const error = Object.assign(new Error('write after end'), { code: 'ERR_STREAM_WRITE_AFTER_END' })
+  callback?.(error)
+  res.on?.('error', ignore)
+  res.emit?.('error', error)
+  res.off?.('error', ignore)
+}
+
+const ignore = (): void => {}
 
 function freeze(res: object, descriptors: Record<string, PropertyDescriptor>): () => void {
   const before = Object.keys(descriptors).map((key) => [key, Object.getOwnPropertyDescriptor(res, key)] as const)
@@ -139,32 +146,104 @@ function freeze(res: object, descriptors: Record<string, PropertyDescriptor>): (
 }
 
 /**
- * Holds the response until its session is in the store. To the app it looks sent: the head is frozen, a second
- * `end` does nothing. To everything below it looks as if the app had called `end` a little later, so the cookie is
- * decided when the outcome of the save is known, and body, lengths and encodings are made as without us.
+ * A response that is held until its session is in the store. To the app it looks sent: the head is frozen, a second
+ * `end` does nothing, and the connection cannot be cut. To everything below it looks as if the app had called `end` a
+ * little later, so the cookie is decided when the outcome of the save is known, and body, lengths and encodings are made
+ * as without us.
  */
-function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
-  const { writeHead, write, end, flushHeaders } = res
-  if (typeof writeHead !== 'function') return
-  // A stand-in for a response, as engine.io makes for a WebSocket: it has no state to hold.
-  const bare = !('headersSent' in res)
+class HeldResponse {
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  readonly #life: Lifecycle
+  readonly #next: Next
+  /** The response's methods as we found them. */
+  readonly #own: Pick<ServerResponse, 'writeHead' | 'write' | 'end' | 'flushHeaders'>
+  /** A stand-in for a response, as engine.io makes for a WebSocket: it has no state to hold. */
+  readonly #bare: boolean
 
-  let ended = false
-  let leaving = false
-  let cookieSet = false
+  /** The app has called `end`. */
+  #ended = false
+  /** The head has left, or leaves now. */
+  #leaving = false
+  #cookieSet = false
   /** The app called `writeHead`, and nothing has followed yet. */
-  let head: Head | undefined
-  let thaw: (() => void) | undefined
+  #head: Head | undefined
+  #thaw: (() => void) | undefined
+  /** The status when the app called `end`: that of a head which looks sent can still be assigned. */
+  #status: Head | undefined
+  #connection: Connection | undefined
+
+  /** Takes the response over, as far as it is one. */
+  static hold(req: IncomingMessage, res: ServerResponse, life: Lifecycle, next: Next): void {
+    if (typeof res.writeHead === 'function') new HeldResponse(req, res, life, next).#wrap()
+  }
+
+  private constructor(req: IncomingMessage, res: ServerResponse, life: Lifecycle, next: Next) {
+    this.#req = req
+    this.#res = res
+    this.#life = life
+    this.#next = next
+    const { writeHead, write, end, flushHeaders } = res
+    this.#own = { writeHead, write, end, flushHeaders }
+    this.#bare = !('headersSent' in res)
+  }
+
+  #wrap(): void {
+    const held = this
+    const res = this.#res
+    const { write, end, flushHeaders } = this.#own
+    res.writeHead = function (this: ServerResponse, ...args: unknown[]): ServerResponse {
+      return held.#writeHead(this, args)
+    } as typeof res.writeHead
+    if (typeof write === 'function') {
+      res.write = function (this: ServerResponse, ...args: unknown[]): boolean {
+        held.#leave()
+        return Reflect.apply(write, this, args) as boolean
+      } as typeof res.write
+    }
+    if (typeof flushHeaders === 'function') {
+      res.flushHeaders = function (this: ServerResponse): void {
+        held.#leave()
+        Reflect.apply(flushHeaders, this, [])
+      }
+    }
+    if (typeof end === 'function') {
+      res.end = function (this: ServerResponse, ...args: unknown[]): ServerResponse {
+        held.#end(args)
+        return this
+      } as typeof res.end
+    }
+  }
+
+  #writeHead(self: ServerResponse, args: unknown[]): ServerResponse {
+    const res = this.#res
+    const statusCode = Number(args[0]) | 0
+    const final = statusCode >= 200 && statusCode <= 999
+    if (this.#leaving || this.#bare || !final || res.headersSent) {
+      const send = this.#bare || final ? this.#setCookie(args) : args
+      return Reflect.apply(this.#own.writeHead, self, send) as ServerResponse
+    }
+    // As with plain Node, nothing leaves before the first byte of the body or the end.
+    applyHeaders(res, args)
+    this.#head = {
+      statusCode,
+      statusMessage: typeof args[1] === 'string' ? args[1] : undefined,
+    }
+    setStatus(res, this.#head)
+    this.#thaw = freeze(res, FROZEN_HEAD)
+    return self
+  }
 
   /** Puts the session's cookie on the head, which may come in the arguments of `writeHead`. */
-  const setCookie = (args: unknown[]): unknown[] => {
-    if (cookieSet) return args
-    cookieSet = true
+  #setCookie(args: unknown[]): unknown[] {
+    if (this.#cookieSet) return args
+    this.#cookieSet = true
+    const res = this.#res
     let cookie: string | undefined
     try {
-      cookie = life.head()
+      cookie = this.#life.head()
     } catch (error) {
-      setImmediate(next, error)
+      this.#tell(error)
     }
     if (cookie === undefined) return args
     const rest = applyHeaders(res, args)
@@ -176,116 +255,132 @@ function hold(res: ServerResponse, life: Lifecycle, next: Next): void {
     return rest
   }
 
-  res.writeHead = function (this: ServerResponse, ...args: unknown[]): ServerResponse {
-    const statusCode = Number(args[0]) | 0
-    const final = statusCode >= 200 && statusCode <= 999
-    if (leaving || bare || !final || res.headersSent) {
-      const send = bare || final ? setCookie(args) : args
-      return Reflect.apply(writeHead, this, send) as ServerResponse
-    }
-    // As with plain Node, nothing leaves before the first byte of the body or the end.
-    applyHeaders(res, args)
-    head = {
-      statusCode,
-      statusMessage: typeof args[1] === 'string' ? args[1] : undefined,
-    }
-    res.statusCode = statusCode
-    if (head.statusMessage !== undefined) res.statusMessage = head.statusMessage
-    thaw = freeze(res, FROZEN_HEAD)
-    return this
-  } as typeof res.writeHead
-
   /** The head leaves now. */
-  const leave = (): void => {
-    thaw?.()
-    thaw = undefined
-    leaving = true
-    if (!head) return
-    const { statusCode, statusMessage } = head
-    head = undefined
+  #leave(): void {
+    this.#release()
+    if (!this.#leaving) this.#connection?.announce()
+    this.#leaving = true
+    if (!this.#head) return
+    const { statusCode, statusMessage } = this.#head
+    this.#head = undefined
     // Those who wrap `writeHead` above us have seen the app's call already.
-    setCookie([])
-    Reflect.apply(writeHead, res, statusMessage === undefined ? [statusCode] : [statusCode, statusMessage])
+    this.#setCookie([])
+    const args = statusMessage === undefined ? [statusCode] : [statusCode, statusMessage]
+    Reflect.apply(this.#own.writeHead, this.#res, args)
   }
 
-  if (typeof write === 'function') {
-    res.write = function (this: ServerResponse, ...args: unknown[]): boolean {
-      leave()
-      return Reflect.apply(write, this, args) as boolean
-    } as typeof res.write
-  }
-  if (typeof flushHeaders === 'function') {
-    res.flushHeaders = function (this: ServerResponse): void {
-      leave()
-      Reflect.apply(flushHeaders, this, [])
-    }
-  }
-  if (typeof end !== 'function') return
-
-  res.end = function (this: ServerResponse, ...args: unknown[]): ServerResponse {
+  #end(args: unknown[]): void {
+    const res = this.#res
     // express-session ignores a second end; plain Node would crash on one with a body.
-    if (ended) {
+    if (this.#ended) {
       debug('second end is ignored')
-      const callback = args.find((arg) => typeof arg === 'function') as (() => void) | undefined
+      const callback = callbackOf(args)
       if (callback && !res.writableFinished) res.once('finish', callback)
-      return this
+      return
     }
-    const { statusCode } = res
-    // HTTP/2 has none, and warns of a look at it.
-    const statusMessage = isHttp2(res) ? undefined : res.statusMessage
-    let held = false
-    const finish = (): void => {
-      leave()
-      // The status of a head that looked sent could still be assigned.
-      if (held && !res.headersSent) {
-        res.statusCode = statusCode
-        if (statusMessage) res.statusMessage = statusMessage
-      }
-      try {
-        Reflect.apply(end, this, args)
-      } catch (error) {
-        // Not a body: as in plain Node the call has failed, and the app may answer otherwise.
-        ended = false
-        throw error
-      }
-    }
-    const fail = (error: unknown): void => {
-      if (error instanceof SessionError && error.code === 'ERR_SESSION_SERIALIZE' && !leaving) {
-        // Nothing has left: the app's error page answers, without this session.
-        ended = false
-        head = undefined
-        thaw?.()
-        thaw = undefined
-        life.abandon()
-        next(error)
-        return
-      }
-      finish()
-      whenOut(res, () => next(error))
-    }
-
-    ended = true
+    this.#ended = true
     let committing: Maybe<void>
     try {
-      committing = life.commit(!bare && !leaving && !res.headersSent)
+      committing = this.#life.commit(!this.#bare && !this.#leaving && !res.headersSent)
     } catch (error) {
-      fail(error)
-      return this
+      this.#fail(error, args)
+      return
     }
     if (!isPromise(committing)) {
-      finish()
-      return this
+      this.#finish(args)
+      return
     }
-    held = true
-    thaw?.()
-    thaw = freeze(res, leaving ? FROZEN_STREAM : FROZEN_WHOLE)
-    committing.then(finish, fail).catch((error) => setImmediate(next, error))
-    return this
-  } as typeof res.end
+    this.#freeze()
+    const finish = (): void => this.#finish(args)
+    const fail = (error: unknown): void => this.#fail(error, args)
+    committing.then(finish, fail).catch((error) => setImmediate(this.#next, error))
+  }
+
+  /** The response looks sent from now on. */
+  #freeze(): void {
+    const res = this.#res
+    this.#release()
+    // HTTP/2 has no message, and warns of a look at it.
+    this.#status = { statusCode: res.statusCode, statusMessage: isHttp2(res) ? undefined : res.statusMessage }
+    this.#thaw = freeze(res, this.#leaving ? FROZEN_STREAM : FROZEN_WHOLE)
+    if (this.#bare) return
+    this.#connection = new Connection(this.#req, res, isHttp2(res))
+    this.#connection.hold()
+  }
+
+  #release(): void {
+    this.#thaw?.()
+    this.#thaw = undefined
+    this.#connection?.release()
+  }
+
+  /** The whole response leaves. */
+  #finish(args: unknown[]): void {
+    const res = this.#res
+    const streamed = this.#leaving
+    this.#leave()
+    if (this.#status && !res.headersSent) setStatus(res, this.#status)
+    try {
+      Reflect.apply(this.#own.end, res, args)
+    } catch (error) {
+      // Not a body: as in plain Node the call has failed, and the app may answer otherwise.
+      this.#ended = false
+      throw error
+    }
+    if (streamed || isHttp2(res)) this.#connection?.close()
+  }
+
+  #fail(error: unknown, args: unknown[]): void {
+    this.#release()
+    if (!this.#leaving && !this.#res.headersSent && this.#life.withholds(error)) this.#withhold(error, args)
+    else {
+      this.#finish(args)
+      this.#tell(error)
+    }
+  }
+
+  /** Nothing has left: the app's error handlers answer in place of this answer. */
+  #withhold(error: unknown, args: unknown[]): void {
+    debug('the answer is withheld: %s', error)
+    const res = this.#res
+    this.#ended = false
+    this.#head = undefined
+    this.#status = undefined
+    this.#life.abandon()
+    for (const name of res.getHeaderNames?.() ?? []) {
+      if (goesWithAnswer(name, res.getHeader(name))) res.removeHeader(name)
+    }
+    res.statusCode = 500
+    if (!isHttp2(res)) res.statusMessage = undefined as never
+    // It waits for the end of the response, whichever that is.
+    const callback = callbackOf(args)
+    if (callback) res.once?.('finish', callback)
+    this.#next(error)
+  }
+
+  /** Tells the app of a failure that came after its answer. */
+  #tell(error: unknown): void {
+    whenOut(this.#res, () => {
+      if (!this.#bare) {
+        this.#connection ??= new Connection(this.#req, this.#res, isHttp2(this.#res))
+        this.#connection.spare()
+      }
+      this.#next(error)
+    })
+  }
 }
 
 function isHttp2(res: ServerResponse): boolean {
   return 'stream' in res
+}
+
+function callbackOf(args: unknown[]): ((error?: Error) => void) | undefined {
+  return args.find((arg) => typeof arg === 'function') as (() => void) | undefined
+}
+
+function setStatus(res: ServerResponse, { statusCode, statusMessage }: Head): void {
+  res.statusCode = statusCode
+  if (statusMessage) res.statusMessage = statusMessage
 }
 
 /** Calls when the response is out: an error handler that finds its head sent may cut off what is left of its body. */

@@ -56,6 +56,7 @@ class FetchHost implements HostRequest {
 
 /** bun-router's documentation reads and writes sessions by method, too. */
 const MANNERS: Manners = {
+  withholds: true,
   methods: {
     get(this: Data, key: string) {
       return this[key]
@@ -101,7 +102,12 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     await life.settled().catch((late) => reportLate(service, late))
     throw error
   }
-  await life.commit(carriesCookies(answer))
+  try {
+    await life.commit(carriesCookies(answer))
+  } catch (error) {
+    if (life.withholds(error)) throw error
+    reportLate(service, error)
+  }
   if (life.isReplaced) return answer as Response
   return withCookie(answer, life.head()) as Response
 }

@@ -27,7 +27,7 @@ export const memoryAtOnce: SetStage = (watcher) => {
     touch: sync(driver.touch),
     take: sync(driver.take, true),
   })
-  return { stores: [store], peek: (sid) => parse(driver.read(sid) as string) }
+  return { stores: [store], peek: (sid) => parse(store.sessions[sid]) }
 }
 
 /** The same records, but far away. */
@@ -35,7 +35,7 @@ export const memoryFarAway: SetStage = (watcher) => {
   const store = new MemoryStore()
   const driver = driverOf(store)
   withDriver(store, farAway(driver, watcher))
-  return { stores: [store], peek: (sid) => parse(driver.read(sid) as string) }
+  return { stores: [store], peek: (sid) => parse(store.sessions[sid]) }
 }
 
 /** Two processes on one folder. */
@@ -120,10 +120,9 @@ function watchClient(client: AnyStore, watcher: Watcher): AnyStore {
       const sid = (name === 'eval' ? args[0].keys[0] : key).slice('sess:'.length)
       // The script that takes a record needs nothing but its key.
       const reads = name === 'get' || (name === 'eval' && args[0].arguments.length === 0)
-      const work = (): Promise<unknown> => client[name](key, ...args)
-      // What tells those who count that an id was renewed: the model does not count.
-      const watched = sid.endsWith(':renewed') ? work : () => watcher.watch(sid, reads, work)
-      return watcher.schedule.call(`${watcher.caller}: ${name} ${sid}`, watched)
+      return watcher.schedule.call(`${watcher.caller}: ${name} ${sid}`, () =>
+        watcher.watch(sid, reads, () => client[name](key, ...args)),
+      )
     }
   return Object.fromEntries(['get', 'set', 'del', 'expire', 'eval'].map((name) => [name, call(name)]))
 }

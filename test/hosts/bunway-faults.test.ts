@@ -172,7 +172,6 @@ describe.skipIf(!bun)('on bunWay', () => {
     it.each([
       ['get', '/data'],
       ['setex', '/set?n=2'],
-      ['expire', '/data'],
       ['setex', '/bare/save'],
       ['setex', '/awaited/save'],
       ['setex', '/passed/save'],

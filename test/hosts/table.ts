@@ -1,7 +1,7 @@
 // One table of behaviour that every host must show.
 
 import { sign } from 'cookie-signature'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Browser, type Reply } from '../support/jar.ts'
 import type { Running } from '../support/serve.ts'
 import { cookieChanges } from './fixture/routes.ts'
@@ -527,12 +527,17 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         })
       }
 
-      it('to touch reaches the error handler', async () => {
+      it('to touch withholds no answer, and is told', async () => {
         await browser.get('/failingTouch/set?user=ann')
         await errors()
-        const reply = await browser.get('/failingTouch/look')
-        expect(reply.status).toBe(traits.answersBeforeErrors ? 200 : 500)
-        await expect.poll(errors).toEqual(['touch failed'])
+        for (const [route, answer] of [
+          ['look', { data: { user: 'ann' } }],
+          ['untouched', 'untouched'],
+        ] as const) {
+          expect(await browser.get(`/failingTouch/${route}`)).toMatchObject({ status: 200, json: answer })
+          const told = traits.answersBeforeErrors ? 'touch failed' : 'event: touch failed'
+          await expect.poll(errors).toEqual([told])
+        }
       })
 
       it('to destroy rejects what the app waits for', async () => {
@@ -563,6 +568,84 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
           await expect.poll(errors).toEqual([message])
         })
       }
+    })
+
+    describe('with onSaveError "fail" a store that fails', () => {
+      const misbehave = (mode: string, configuration = 'unsaved'): Promise<Reply> =>
+        new Browser(server.url).get(`/${configuration}/misbehave?mode=${mode}`)
+
+      afterEach(async () => {
+        for (const configuration of ['unsaved', 'unsavedRenewal']) await misbehave('late', configuration)
+        await errors()
+      })
+
+      it.each(['failing set', 'throwing'])('to save withholds the answer (%s)', async (mode) => {
+        await browser.get('/unsaved/set?user=ann')
+        await misbehave(mode)
+        await errors()
+        for (const route of ['set?user=bob', 'setAndRedirect?', 'described']) {
+          const message = mode === 'throwing' ? 'set threw' : 'set failed'
+          for (const visitor of [browser, new Browser(server.url)]) {
+            // What is not changed is not saved.
+            if (route === 'setAndRedirect?' && visitor === browser) continue
+            const reply = await visitor.get(`/unsaved/${route}`)
+            expect([route, reply.status, reply.text, reply.setCookies]).toEqual([route, 500, message, []])
+            const ofTheAnswer = [...reply.headers].filter(([name, value]) =>
+              /json|public|of the answer/.test(name + value),
+            )
+            expect(ofTheAnswer).toEqual([])
+            for (const name of ['content-disposition', 'content-language', 'expires', 'last-modified', 'location']) {
+              expect([name, reply.headers.get(name)]).toEqual([name, null])
+            }
+            expect(await errors()).toEqual([message])
+          }
+        }
+        await misbehave('late')
+        expect((await browser.get('/unsaved/look')).json.data).toEqual({ user: 'ann' })
+      })
+
+      it('to destroy what was unset withholds the answer', async () => {
+        await browser.get('/unsaved/set?user=ann')
+        await misbehave('failing destroy')
+        expect(await browser.get('/unsaved/unset')).toMatchObject({ status: 500, text: 'destroy failed' })
+        expect(await errors()).toEqual(['destroy failed'])
+        await misbehave('late')
+        expect((await browser.get('/unsaved/look')).json.data).toEqual({ user: 'ann' })
+      })
+
+      it('to renew an id withholds the answer', async () => {
+        await browser.get('/unsavedRenewal/set?user=ann')
+        const { header } = browser
+        await misbehave('failing set', 'unsavedRenewal')
+        await expect
+          .poll(async () => (await browser.get('/unsavedRenewal/untouched')).text, { interval: 1 })
+          .toBe('set failed')
+        expect(browser.header).toBe(header)
+        await errors()
+        await misbehave('late', 'unsavedRenewal')
+        expect((await browser.get('/unsavedRenewal/look')).json.data).toEqual({ user: 'ann' })
+      })
+
+      it('to touch withholds no answer, and is told', async () => {
+        for (const configuration of ['unsaved', 'unsavedRenewal']) {
+          await browser.get(`/${configuration}/set?user=ann`)
+          await misbehave('failing touch', configuration)
+          await errors()
+          expect((await browser.get(`/${configuration}/look`)).json.data).toEqual({ user: 'ann' })
+          const told = traits.answersBeforeErrors ? 'touch failed' : 'event: touch failed'
+          await expect.poll(errors).toEqual([told])
+        }
+      })
+
+      it('at the end takes back nothing that was stored before', async () => {
+        await browser.get('/unsaved/set?user=guest')
+        const reply = await browser.get('/unsaved/loginAndMore')
+        expect([reply.status, reply.text]).toEqual([500, 'set failed'])
+        await misbehave('late')
+        // Where the error page is made elsewhere, the new id is lost with the answer.
+        const { data } = (await browser.get('/unsaved/look')).json
+        expect(data).toEqual(traits.savesWhatThrows ? { user: 'ann' } : {})
+      })
     })
 
     it('data that is not JSON is an error to the app, not a hang', async () => {

@@ -86,10 +86,10 @@ export class Res {
   app?: Settings
   req?: Req
   #status = 200
-  #one = new Map<string, string>()
+  _headersMap = new Map<string, string>()
   #many = new Map<string, string[]>()
   #body: BodyInit | null = null
-  #sent = false
+  _sent = false
   #flushed = false
   #stream?: ReadableStream<Uint8Array>
   #out?: ReadableStreamDefaultController<Uint8Array>
@@ -97,14 +97,14 @@ export class Res {
     return this.#status
   } // no setter: only status() writes it
   get headersSent() {
-    return this.#sent || this.#flushed
+    return this._sent || this.#flushed
   }
   status(code: number) {
     this.#status = code
     return this
   }
   set(name: string, value: string) {
-    this.#one.set(name.toLowerCase(), value)
+    this._headersMap.set(name.toLowerCase(), value)
     return this
   }
   append(name: string, value: string) {
@@ -114,14 +114,15 @@ export class Res {
   }
   get(name: string) {
     return (
-      [this.#one.get(name.toLowerCase()) ?? [], this.#many.get(name.toLowerCase()) ?? []].flat().join(', ') || undefined
+      [this._headersMap.get(name.toLowerCase()) ?? [], this.#many.get(name.toLowerCase()) ?? []].flat().join(', ') ||
+      undefined
     )
   }
   getHeader(name: string) {
     return this.get(name)
   }
   getHeaders() {
-    const h = new Headers([...this.#one])
+    const h = new Headers([...this._headersMap])
     for (const [k, vs] of this.#many) for (const v of vs) h.append(k, v)
     return h
   }
@@ -147,7 +148,7 @@ export class Res {
   #answer(body: BodyInit | null, type?: string) {
     if (type) this.set('content-type', type)
     this.#body = body
-    this.#sent = true
+    this._sent = true
     return this
   }
   json(data: unknown) {
@@ -171,7 +172,7 @@ export class Res {
   }
   write(chunk: string | Uint8Array) {
     // buffers: nothing leaves before end()
-    if (this.#sent && !this.#stream) return false
+    if (this._sent && !this.#stream) return false
     this.#stream ??= new ReadableStream({
       start: (c) => {
         this.#out = c
@@ -185,7 +186,7 @@ export class Res {
     }
   }
   end(chunk?: string | Uint8Array) {
-    if (this.#sent && !this.#stream) return
+    if (this._sent && !this.#stream) return
     if (this.#stream) {
       if (chunk !== undefined) this.write(chunk)
       try {
@@ -194,13 +195,13 @@ export class Res {
         /* closed before */
       }
     } else if (chunk !== undefined) this.#body = chunk as BodyInit
-    this.#sent = true
+    this._sent = true
   }
   flushHeaders() {
     this.#flushed = true
   }
   isSent() {
-    return this.#sent
+    return this._sent
   }
   isStreaming() {
     return this.#stream !== undefined
