@@ -8,9 +8,10 @@ import connect from 'connect'
 import express from 'express'
 import express4 from 'express4'
 import polka from 'polka'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { type Session, session } from '../../lib/index.ts'
 import { bun, type Running, serve, spawnServer } from '../support/serve.ts'
-import { Answers, BODY, failures, type State, streamFailures } from './fixture/answers.ts'
+import { Answers, BODY, DESCRIPTION, failures, HeldStore, PAGE, type State, streamFailures } from './fixture/answers.ts'
 
 process.env.NODE_ENV = 'test'
 
@@ -57,9 +58,14 @@ class Client {
   }
 }
 
-const app = (mount: (answers: Answers) => RequestListener) => (): Promise<Running> => serve(mount(new Answers()))
+type Start = (onSaveError?: 'answer' | 'fail') => Promise<Running>
 
-const hosts: [name: string, start: (() => Promise<Running>) | undefined][] = [
+const app =
+  (mount: (answers: Answers) => RequestListener): Start =>
+  (onSaveError) =>
+    serve(mount(new Answers({ onSaveError })))
+
+const hosts: [name: string, start: Start | undefined][] = [
   ['Express 5', app((answers) => answers.mount(express()))],
   ['Express 4', app((answers) => answers.mount(express4()))],
   ['connect', app((answers) => answers.mount(connect()))],
@@ -83,36 +89,65 @@ const hosts: [name: string, start: (() => Promise<Running>) | undefined][] = [
     }),
   ],
   ['node:http', app((answers) => answers.listener)],
-  ['Express 5 on Bun', bun && (() => spawnServer(bun as string, ['test/hosts/fixture/serve.ts', 'answers']))],
+  [
+    'Express 5 on Bun',
+    bun && ((onSaveError) => spawnServer(bun as string, ['test/hosts/fixture/serve.ts', 'answers', onSaveError ?? ''])),
+  ],
 ]
 
-describe.each(hosts)('an answer that is held on %s', (name, start) => {
-  let server: Running
-  let client: Client
-  let observer: Client
+/** A server for the tests of one group, and for each test a client, beside one that asks how things are. */
+class Site {
+  client = new Client('http://unused')
+  #observer = this.client
+  #server: Running | undefined
 
-  beforeAll(async () => {
-    if (start) server = await start()
-  })
-  afterAll(() => server?.stop())
-  beforeEach(async ({ skip }) => {
-    if (!start) return skip('needs Bun')
-    client = new Client(server.url)
-    observer = new Client(server.url)
-    await state('/release')
-    return () => {
-      client.close()
-      observer.close()
-    }
-  })
-
-  const state = async (path = '/state'): Promise<State> => JSON.parse((await observer.get(path)).text)
-
-  /** Waits for the store to hold a write; then lets go what the app has put off, too. */
-  const untilHeld = async (): Promise<void> => {
-    await expect.poll(async () => (await state()).waiting, { interval: 1 }).toBe(1)
-    await state()
+  constructor(start: Start | undefined, onSaveError?: 'answer' | 'fail') {
+    beforeAll(async () => {
+      this.#server = await start?.(onSaveError)
+    })
+    afterAll(() => this.#server?.stop())
+    beforeEach(async ({ skip }) => {
+      if (!this.#server) return skip('needs Bun')
+      this.client = new Client(this.#server.url)
+      this.#observer = new Client(this.#server.url)
+      await this.state('/release')
+      return () => {
+        this.client.close()
+        this.#observer.close()
+      }
+    })
   }
+
+  get port(): number {
+    return Number(new URL(this.#server?.url as string).port)
+  }
+
+  async state(path = '/state'): Promise<State> {
+    return JSON.parse((await this.#observer.get(path)).text)
+  }
+
+  /** Waits for the store to hold so many writes; then lets go what the app has put off, too. */
+  async untilHeld(count = 1): Promise<void> {
+    await expect.poll(async () => (await this.state()).waiting, { interval: 1 }).toBe(count)
+    await this.state()
+  }
+
+  /** The errors that come after an answer. */
+  untilHeard(...errors: unknown[]): Promise<void> {
+    return expect.poll(async () => (await this.state()).errors, { interval: 1 }).toEqual(errors)
+  }
+
+  /** Asks for an answer, and has the store refuse or acknowledge what holds it. */
+  async ask(path: string, outcome: 'release' | 'refuse', init?: { method: string }): Promise<Reply> {
+    const pending = this.client.get(path, init)
+    await this.untilHeld()
+    await this.state(`/${outcome}`)
+    return pending
+  }
+}
+
+describe.each(hosts)('an answer that is held on %s', (name, start) => {
+  const site = new Site(start)
 
   for (const [route, ways] of [
     ['answer', Object.keys(failures)],
@@ -120,15 +155,9 @@ describe.each(hosts)('an answer that is held on %s', (name, start) => {
   ] as const) {
     for (const failure of ways) {
       it(`reaches the client as it is: ${route}, then ${failure}`, async () => {
-        const pending = client.get(`/${route}/${failure}`)
-        await untilHeld()
-        await state('/release')
-        const reply = await pending
-        expect([reply.status, reply.text, reply.headers['set-cookie']?.length]).toEqual([200, BODY, 1])
-        const look = client.get('/look')
-        await untilHeld()
-        await state('/release')
-        expect((await look).text).toBe('1')
+        const { status, text, headers } = await site.ask(`/${route}/${failure}`, 'release')
+        expect([status, text, headers['set-cookie']?.length]).toEqual([200, BODY, 1])
+        expect((await site.ask('/look', 'release')).text).toBe('1')
       })
     }
   }
@@ -136,21 +165,21 @@ describe.each(hosts)('an answer that is held on %s', (name, start) => {
   it.each(['throw', 'second answer', 'rejection', 'next(error)', 'late next(error)', 'pipeline'])(
     'and the app hears of its own error, once: %s',
     async (failure) => {
-      const pending = client.get(`/answer/${failure}`)
+      const pending = site.client.get(`/answer/${failure}`)
       const errors: string[] = []
       await expect
         .poll(
           async () => {
-            const { waiting, errors: heard } = await state()
+            const { waiting, errors: heard } = await site.state()
             errors.push(...heard)
             return waiting === 1 && errors.length
           },
           { interval: 1 },
         )
         .toBe(1)
-      await state('/release')
+      await site.state('/release')
       await pending
-      errors.push(...(await state()).errors)
+      errors.push(...(await site.state()).errors)
       const words: Record<string, RegExp> = {
         throw: /^thrown$/,
         'second answer': /headers.*sent/i,
@@ -163,52 +192,41 @@ describe.each(hosts)('an answer that is held on %s', (name, start) => {
 
   it('says that the connection closes, where the app has wanted that', async () => {
     for (const failure of ['req.socket.destroy', 'req.socket.end', 'res.destroy', 'throw']) {
-      const pending = client.get(`/answer/${failure}`)
-      await untilHeld()
-      await state('/release')
+      const { headers } = await site.ask(`/answer/${failure}`, 'release')
       const closes = failure !== 'throw' || name !== 'polka'
-      expect([failure, (await pending).headers.connection]).toEqual([failure, closes ? 'close' : 'keep-alive'])
+      expect([failure, headers.connection]).toEqual([failure, closes ? 'close' : 'keep-alive'])
     }
   })
 
   it('is let go when the client has gone, and its session is saved', async () => {
-    const { closed } = await state()
-    const first = client.get('/answer')
-    await untilHeld()
-    await state('/release')
-    await first
+    const { closed } = await site.state()
+    await site.ask('/answer', 'release')
     const abort = new AbortController()
-    const gone = client.get('/answer', { signal: abort.signal }).catch((error) => error.name)
-    await untilHeld()
+    const gone = site.client.get('/answer', { signal: abort.signal }).catch((error) => error.name)
+    await site.untilHeld()
     abort.abort()
     expect(await gone).toBe('AbortError')
-    await expect.poll(async () => (await state()).closed, { interval: 1 }).toBe(closed + 2)
-    await state('/release')
-    const look = client.get('/look')
-    await untilHeld()
-    await state('/release')
-    expect((await look).text).toBe('2')
-    expect((await state()).errors).toEqual([])
+    await expect.poll(async () => (await site.state()).closed, { interval: 1 }).toBe(closed + 2)
+    await site.state('/release')
+    expect((await site.ask('/look', 'release')).text).toBe('2')
+    expect((await site.state()).errors).toEqual([])
   })
 
   it.each(['answer', 'streamed'])('leaves when its save has failed, and the connection stays: %s', async (route) => {
     const ports = new Set<number>()
     for (let round = 0; round < 3; round++) {
-      const pending = client.get(`/${route}`)
-      await untilHeld()
-      await state('/refuse')
-      const { status, text, port } = await pending
+      const { status, text, port } = await site.ask(`/${route}`, 'refuse')
       expect([status, text]).toEqual([200, BODY])
       ports.add(port)
-      await expect.poll(async () => (await state()).errors, { interval: 1 }).toEqual(['store failed'])
+      await site.untilHeard('store failed')
       // By now the host has done what it does with an error after an answer.
-      ports.add((await client.get('/state')).port)
+      ports.add((await site.client.get('/state')).port)
     }
     expect(ports.size).toBe(1)
   })
 
   it('leaves before those of the same connection that wait for it', async () => {
-    const socket = connectSocket(Number(new URL(server.url).port), '127.0.0.1')
+    const socket = connectSocket(site.port, '127.0.0.1')
     let received = ''
     socket.on('data', (data) => {
       received += data
@@ -216,21 +234,93 @@ describe.each(hosts)('an answer that is held on %s', (name, start) => {
     const closed = once(socket, 'close')
     const line = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`
     socket.write(line('/answer/late') + line('/answer'))
-    await untilWaiting(2)
-    await state('/refuse')
+    await site.untilHeld(2)
+    await site.state('/refuse')
     await expect.poll(() => received.split(BODY).length, { interval: 1 }).toBe(3)
     socket.write(line('/state').replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))
     await closed
     expect(received.match(/HTTP\/1.1 200/g)).toHaveLength(3)
   })
+})
 
-  const untilWaiting = (count: number): Promise<void> =>
-    expect.poll(async () => (await state()).waiting, { interval: 1 }).toBe(count)
+describe.each(hosts)('with onSaveError "fail" an answer whose save fails on %s', (_, start) => {
+  const site = new Site(start, 'fail')
+  const withheld = async (path: string, init?: { method: string }): Promise<Reply> => {
+    const reply = await site.ask(path, 'refuse', init)
+    expect(reply.status).toBe(500)
+    const length = reply.headers['content-length'] ?? Buffer.byteLength(reply.text)
+    if (!init) expect(Number(length)).toBe(Buffer.byteLength(reply.text))
+    expect(reply.text).not.toContain(BODY)
+    expect(reply.headers['set-cookie']?.join() ?? '').not.toContain('connect.sid')
+    return reply
+  }
+
+  it('is withheld: the error page takes its place, and the connection stays', async () => {
+    const ports = new Set<number>()
+    for (const path of ['/answer', '/head', '/status/204', '/status/304', '/status/302', '/answer']) {
+      const { text, headers, port } = await withheld(path)
+      expect([path, text.length > 0, headers.location, headers.connection]).toEqual([
+        path,
+        true,
+        undefined,
+        'keep-alive',
+      ])
+      expect(await site.state()).toMatchObject({ errors: ['store failed'] })
+      ports.add(port)
+    }
+    expect(ports.size).toBe(1)
+  })
+
+  it('is withheld from HEAD, too', async () => {
+    expect(await withheld('/answer', { method: 'HEAD' })).toMatchObject({ text: '' })
+    expect((await withheld('/answer')).text).not.toBe('')
+  })
+
+  it('leaves none of the headers that described it, and all others', async () => {
+    const { headers } = await withheld('/described')
+    const left = Object.entries(DESCRIPTION).filter(([header, value]) => headers[header.toLowerCase()] === value)
+    expect(left.map(([header]) => header)).toEqual(['Vary', 'X-Frame-Options'])
+    expect(headers['set-cookie']).toEqual(['seen=1', 'csrf=2'])
+    expect(headers['content-type'] ?? '').not.toContain('text/plain')
+  })
+
+  it('calls the callback of its end when the response is over', async () => {
+    await withheld('/called')
+    const heard: string[] = []
+    await expect.poll(async () => heard.push(...(await site.state()).errors), { interval: 1 }).toBeGreaterThanOrEqual(2)
+    expect(heard).toEqual(['store failed', 'called back'])
+  })
+
+  it('leaves where it has streamed, and the error comes after it', async () => {
+    const { status, text } = await site.ask('/streamed', 'refuse')
+    expect([status, text]).toEqual([200, BODY])
+    await site.untilHeard('store failed')
+  })
+
+  it('is withheld after the app has failed itself', async () => {
+    const { headers } = await withheld('/answer/req.socket.destroy')
+    expect(headers.connection).toBe('close')
+    await withheld('/answer/second answer')
+  })
+
+  it('leaves when the store has acknowledged it', async () => {
+    for (const path of ['/answer', '/head', '/status/204']) {
+      const { status, text } = await site.ask(path, 'release')
+      expect([status, text]).toEqual(
+        { '/answer': [200, BODY], '/head': [302, BODY], '/status/204': [204, ''] }[path] as [number, string],
+      )
+    }
+  })
 })
 
 describe('an answer that is held over HTTP/2', () => {
   const answers = new Answers()
-  const server = createHttp2Server(answers.listener as never)
+  const failing = new Answers({ onSaveError: 'fail' })
+  const server = createHttp2Server((req, res) => {
+    const { url } = req
+    req.url = url.replace(/^\/fail\//, '/')
+    ;(req.url === url ? answers : failing).listener(req as never, res as never)
+  })
   let client: ReturnType<typeof connectHttp2>
 
   beforeAll(async () => {
@@ -273,6 +363,15 @@ describe('an answer that is held over HTTP/2', () => {
     await state()
   })
 
+  it('is withheld with onSaveError "fail", and the connection stays', async () => {
+    const pending = get('/fail/described')
+    await expect.poll(() => failing.store.waiting, { interval: 1 }).toBe(1)
+    await state('/fail/refuse')
+    expect(await pending).toEqual({ status: 500, text: PAGE })
+    expect(client.closed).toBe(false)
+    await state()
+  })
+
   it('leaves when its save has failed, and the connection stays', async () => {
     const pending = get('/answer')
     await untilHeld()
@@ -294,4 +393,39 @@ describe('an answer that is held over HTTP/2', () => {
     expect(await answers.store.length()).toBe(before + 1)
     expect((await state()).errors).toEqual([])
   })
+})
+
+it('onSaveError is "answer" or "fail"', () => {
+  for (const onSaveError of ['Fail', true, null, ''] as never[]) {
+    expect(() => new Answers({ onSaveError })).toThrow('onSaveError option must be "answer" or "fail"')
+  }
+})
+
+it('a failure that comes too late for anybody is a warning, once', async () => {
+  const store = new HeldStore()
+  store.failing = ['set']
+  const sessions = session({ secret: 'a secret that is long enough', resave: false, saveUninitialized: false, store })
+  const warned = vi.spyOn(process, 'emitWarning').mockReturnValue()
+  const { url, stop } = await serve((req, res) =>
+    sessions(req, res, () => {
+      res.on('close', () => {
+        const { session } = req as unknown as { session: Session }
+        Object.assign(session, { late: true })
+        void session.save()
+      })
+      res.end()
+    }),
+  )
+  try {
+    const client = new Client(url)
+    for (let n = 0; n < 3; n++) await client.get('/')
+    await expect.poll(() => warned.mock.calls.length, { interval: 1 }).toBe(1)
+    expect(warned.mock.calls[0]).toEqual([
+      "a store failed after the response; listen with sessions.on('error', listener)",
+      expect.objectContaining({ code: 'WARN_SESSION_LATE_ERROR', detail: expect.stringContaining('set failed') }),
+    ])
+    client.close()
+  } finally {
+    await stop()
+  }
 })

@@ -111,6 +111,28 @@ describe('unisession/bunway', () => {
     expect(errors).toMatchObject([{ message: 'disk full' }])
   })
 
+  it('lets no answer out whose save failed, also where the error handlers leave it to bunWay', async () => {
+    const store = { get: async () => null, set: () => Promise.reject(new Error('disk full')), destroy: async () => {} }
+    const app = bunway() as Anything
+    const logged: unknown[] = []
+    app.use(session({ secret, store: store as never }))
+    app.get('/', (req: Anything, res: Anything) => {
+      req.session.n = 1
+      res.set('etag', '"of the answer"').json('ok')
+    })
+    app.use((error: unknown, _req: unknown, _res: unknown, next: (error: unknown) => void) => {
+      logged.push(error)
+      next(error)
+    })
+    const response = await app.handle(new Request('http://localhost/'))
+    expect([response.status, await response.json()]).toEqual([500, { error: 'Internal Server Error' }])
+    expect([response.headers.get('etag'), logged]).toMatchObject([null, [{ message: 'disk full' }]])
+    app.use((error: Error, _req: unknown, res: Anything, _next: unknown) => res.send(error.message))
+    const page = await app.handle(new Request('http://localhost/'))
+    expect([page.status, await page.text(), page.headers.get('etag')]).toEqual([500, 'disk full', null])
+    expect(page.headers.get('content-type')).toContain('text/html')
+  })
+
   it('waits for callbacks also in an app that writes stacks its own way', async () => {
     const app = bunway() as Anything
     const records = fakeRedis()
