@@ -140,6 +140,7 @@ function withCookie(answer: unknown, cookie: string | undefined): unknown {
   }
   const old = given.get(answer)
   if (cookie === undefined && old === undefined) return answer
+  if (old !== undefined) debug('the answer carries the cookie of another request: a copy goes without it')
   if (cookie !== undefined && old === undefined && !isBare(answer)) {
     try {
       // In place: a body that has been looked at loses its content type under Bun.
