@@ -1,6 +1,8 @@
 // A value now or a promise of it. A store that answers at once is served without a trip
 // through the event loop; one that does not is awaited.
 
+import { callFree, soon } from './timers.ts'
+
 export type Maybe<T> = T | Promise<T>
 
 export function isPromise<T>(value: Maybe<T>): value is Promise<T>
@@ -51,9 +53,8 @@ export class Outcome<T> extends Promise<T> {
 }
 
 /** As in express-session: no error argument at all where there is nothing to say. */
-function succeed<T>(callback: (error: unknown, value?: T) => void, value: T): void {
-  if (value === undefined) process.nextTick(callback)
-  else process.nextTick(callback, null, value)
+function success<T>(value: T): [error?: null, value?: T] {
+  return value === undefined ? [] : [null, value]
 }
 
 /**
@@ -65,7 +66,7 @@ function succeed<T>(callback: (error: unknown, value?: T) => void, value: T): vo
 export function settle<S, T>(
   self: S,
   work: () => Maybe<T>,
-  callback: ((error: unknown, value?: T) => void) | undefined,
+  callback: ((error?: unknown, value?: T) => void) | undefined,
 ): S | Promise<T> {
   let result: Maybe<T>
   try {
@@ -76,10 +77,10 @@ export function settle<S, T>(
   if (typeof callback === 'function') {
     if (isPromise(result)) {
       result.then(
-        (value) => succeed(callback, value),
-        (error: unknown) => process.nextTick(callback, error ?? new Error('session operation failed')),
+        (value) => callFree(callback, ...success(value)),
+        (error: unknown) => callFree(callback, error ?? new Error('session operation failed')),
       )
-    } else succeed(callback, result)
+    } else soon(callback, ...success(result))
     return self
   }
   const promise = isPromise(result) ? result : Promise.resolve(result)

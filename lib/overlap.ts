@@ -4,6 +4,7 @@
 
 import { isPromise, type Maybe } from './maybe.ts'
 import type { Stored } from './snapshot.ts'
+import { alarm } from './timers.ts'
 
 /** How long one turn is waited for, in ms: a store that forgets an answer must not hold up a session for ever. */
 const PATIENCE = 10_000
@@ -50,9 +51,9 @@ class Flight {
 /** Resolves when the turn is over, whatever came of it, or has taken too long. */
 function patiently(turn: Promise<unknown>): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, PATIENCE).unref()
+    const patience = alarm(PATIENCE, resolve).unref()
     const done = (): void => {
-      clearTimeout(timer)
+      patience.cancel()
       resolve()
     }
     turn.then(done, done)

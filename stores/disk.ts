@@ -5,6 +5,7 @@
 import fs from 'node:fs'
 import { promisify } from 'node:util'
 import { isPromise, type Maybe } from '../lib/maybe.ts'
+import { now, sleep } from '../lib/timers.ts'
 
 /** An operation on files; what it yields is awaited. */
 export type Steps<T> = Generator<Promise<unknown>, T, unknown>
@@ -96,10 +97,6 @@ export function isBusy(error: unknown): boolean {
   return process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) as string)
 }
 
-export function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
 /** Makes a call that Windows may refuse for a moment: about a second of tries. */
 export function* patiently<T>(call: () => Maybe<T>): Steps<T> {
   for (let delay = 1; ; delay *= 2) {
@@ -172,10 +169,10 @@ export class Pace {
 
   /** Runs an operation; `slow`: of a kind that is never fast. */
   run<T>(work: (disk: Disk) => Steps<T>, slow = false): Maybe<T> {
-    const start = performance.now()
+    const start = now()
     if (slow || start < this.#slowUntil) return this.#pooled(work)
     const result = run(work(blocking))
-    if (!isPromise(result)) this.#note(performance.now() - start)
+    if (!isPromise(result)) this.#note(now() - start)
     return result
   }
 
@@ -194,10 +191,9 @@ export class Pace {
   #note(ms: number): void {
     this.#mean += (ms - this.#mean) / MEMORY
     if (this.#mean <= SLOW) return
-    const now = performance.now()
-    const again = now - this.#slowUntil < 4 * this.#pause
+    const again = now() - this.#slowUntil < 4 * this.#pause
     this.#pause = again ? Math.min(2 * this.#pause, LONGEST_PAUSE) : FIRST_PAUSE
-    this.#slowUntil = now + this.#pause
+    this.#slowUntil = now() + this.#pause
     this.#mean = SLOW / 2
   }
 }

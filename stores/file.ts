@@ -21,6 +21,7 @@ import { chain, isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { cookieIn, type Outgoing, type Stored, splitRecord, withCookie } from '../lib/snapshot.ts'
 import { isPointer } from '../lib/successor.ts'
+import { inBackground, now, turn } from '../lib/timers.ts'
 import { codeOf, type Disk, Pace, patiently, readText, type Steps, unlessMissing, wait } from './disk.ts'
 import {
   type AllCallback,
@@ -397,7 +398,7 @@ export class FileStore extends DriverStore {
       if (session) all.push({ ...session, id: (current as Content).id })
       return undefined
     }
-    await this.#walk(soon, (file, isLock) => {
+    await this.#walk(turn, (file, isLock) => {
       if (isLock) return undefined
       const found = this.#reads.run((disk) => load(disk, file))
       return chain(found, (found) => take(file, found))
@@ -407,7 +408,7 @@ export class FileStore extends DriverStore {
 
   async #length(): Promise<number> {
     let length = 0
-    await this.#walk(soon, (file, isLock) => {
+    await this.#walk(turn, (file, isLock) => {
       if (isLock) return undefined
       const alive = this.#reads.run((disk) => isAlive(disk, file))
       return chain(alive, (alive) => {
@@ -418,12 +419,12 @@ export class FileStore extends DriverStore {
   }
 
   async #clear(): Promise<void> {
-    await this.#walk(soon, (file, isLock) => (isLock ? undefined : this.#remove(file)))
+    await this.#walk(turn, (file, isLock) => (isLock ? undefined : this.#remove(file)))
   }
 
   /** Visits the files that are ours. No visit, and no stretch of them, is long; `pause` comes between. */
   async #walk(pause: () => Promise<void>, visit: (file: string, isLock: boolean) => Maybe<unknown>): Promise<void> {
-    let start = performance.now()
+    let start = now()
     for (const folder of await namesIn(this.path, 'ENOENT')) {
       if (!/^[0-9a-f]{2}$/.test(folder)) continue
       // A file of that name is somebody else's.
@@ -432,15 +433,15 @@ export class FileStore extends DriverStore {
         if (!own) continue
         const visited = visit(join(this.path, folder, name), own[1] !== undefined)
         if (isPromise(visited)) await visited
-        if (performance.now() - start < SLICE) continue
+        if (now() - start < SLICE) continue
         await pause()
-        start = performance.now()
+        start = now()
       }
     }
   }
 
   static #schedule(store: WeakRef<FileStore>, delay: number, interval: number): void {
-    const timer = setTimeout(() => {
+    inBackground(delay, () => {
       // Held by its timer, a store that nobody uses any more would live for ever.
       const reaper = store.deref()
       if (!reaper) return
@@ -448,8 +449,7 @@ export class FileStore extends DriverStore {
         .#reap(Math.min(interval, GRACE))
         .catch((error: unknown) => debug('expired sessions cannot be deleted: %s', error))
         .then(() => FileStore.#schedule(store, interval, interval))
-    }, delay)
-    timer.unref()
+    })
   }
 
   /** Deletes what expired more than `grace` ms ago: not in the very moment in which a touch may extend it. */
@@ -658,12 +658,7 @@ async function namesIn(folder: string, ...missing: string[]): Promise<string[]> 
   }
 }
 
-/** Lets the event loop turn once. */
-function soon(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
-
 /** Leaves the event loop to others for as long as it was taken; keeps no process alive. */
 function rest(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, SLICE).unref())
+  return new Promise((resolve) => inBackground(SLICE, resolve))
 }

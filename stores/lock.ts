@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import { dirname } from 'node:path'
 import { SessionError } from '../lib/errors.ts'
+import { now, sleep } from '../lib/timers.ts'
 import {
   blocking,
   codeOf,
@@ -14,7 +15,6 @@ import {
   patiently,
   pooled,
   type Steps,
-  sleep,
   unlessMissing,
   wait,
   writeText,
@@ -72,10 +72,10 @@ export function* acquire(
   { create = false, patient = true }: { create?: boolean; patient?: boolean } = {},
 ): Steps<Lock | undefined> {
   const path = file + SUFFIX
-  const start = performance.now()
+  const start = now()
   let watched: Watched | undefined
   for (let delay = 1; ; ) {
-    const since = performance.now()
+    const since = now()
     try {
       return { fd: yield* wait(disk.open(path, 'wx', 0o600)), path, since }
     } catch (error) {
@@ -111,9 +111,8 @@ function watch(path: string, before: Watched | undefined): Watched | undefined {
   try {
     const { ino, ctimeMs, size } = fs.statSync(path)
     const state = `${ino} ${ctimeMs} ${size}`
-    const now = performance.now()
-    if (before?.state !== state) return { state, since: now }
-    const unchanged = now - before.since
+    if (before?.state !== state) return { state, since: now() }
+    const unchanged = now() - before.since
     if (unchanged < STALE && !(unchanged > SUSPECT && ownerIsDead(path))) return before
     // At once, with nothing awaited in between: the next lock of this name is a live one.
     fs.unlinkSync(path)
@@ -168,21 +167,21 @@ export function* publish(
     yield* writeText(disk, lock.fd, text, encoding)
     yield* wait(disk.futimes(lock.fd, time))
     if (sync) yield* wait(disk.fsync(lock.fd))
-    if (performance.now() - lock.since > SAFE / 2) renew(lock, time)
+    if (now() - lock.since > SAFE / 2) renew(lock, time)
   } catch (error) {
     yield* release(disk, lock)
     throw error
   }
   // Two that wait may both see that a lock was left behind, and the later of them take away what is ours by now.
   const ours = isOurs(lock)
-  const closing = performance.now()
+  const closing = now()
   yield* wait(disk.close(lock.fd))
   if (!ours) return false
-  const now = performance.now()
-  if (now - lock.since > SAFE) return false
+  const closed = now()
+  if (closed - lock.since > SAFE) return false
   try {
     // Not into a long queue: when its turn came, the lock could be another's, and unfinished.
-    const prompt = now - closing < QUEUED ? disk : blocking
+    const prompt = closed - closing < QUEUED ? disk : blocking
     yield* patiently(() => prompt.rename(lock.path, file))
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return false
@@ -195,15 +194,15 @@ export function* publish(
 
 /** Shows whoever waits for the lock that its owner is at work. */
 function renew(lock: Lock, time: number): void {
-  const now = performance.now()
+  const since = now()
   fs.futimesSync(lock.fd, time, time)
-  if (isOurs(lock)) lock.since = now
+  if (isOurs(lock)) lock.since = since
   else lock.since = -Infinity
 }
 
 /** Gives the lock up with nothing published. False: it had been taken away, so what was done under it may not hold. */
 export function* release(disk: Disk, lock: Lock): Steps<boolean> {
-  const ours = performance.now() - lock.since < SAFE || isOurs(lock)
+  const ours = now() - lock.since < SAFE || isOurs(lock)
   yield* wait(disk.close(lock.fd))
   if (!ours) return false
   try {

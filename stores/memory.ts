@@ -7,6 +7,7 @@ import { isCookieChanged } from '../lib/merge.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { cookieIn, type Outgoing, type StoredObject, withCookie } from '../lib/snapshot.ts'
 import { isPointer } from '../lib/successor.ts'
+import { inBackground } from '../lib/timers.ts'
 import {
   type AllCallback,
   DriverStore,
@@ -50,7 +51,7 @@ export class MemoryStore extends DriverStore {
   /** Ids by the interval in which they expire. */
   readonly #slots = new Map<number, Set<string>>()
   #reapedSlot: number
-  #timer: NodeJS.Timeout | undefined
+  #isScheduled = false
 
   constructor(options: MemoryStoreOptions = {}) {
     super()
@@ -243,7 +244,12 @@ export class MemoryStore extends DriverStore {
   }
 
   #schedule(): void {
-    this.#timer ??= setTimeout(() => this.#reap(), Math.min(this.#interval, LONGEST_DELAY)).unref()
+    if (!this.#isScheduled) this.#reapIn(Math.min(this.#interval, LONGEST_DELAY))
+  }
+
+  #reapIn(ms: number): void {
+    this.#isScheduled = true
+    inBackground(ms, () => this.#reap())
   }
 
   /** The last slot up to `due` before which there is nothing to free. */
@@ -268,8 +274,8 @@ export class MemoryStore extends DriverStore {
       const gap = due - slot > this.#slots.size
       this.#reapedSlot = gap ? this.#lastEmptySlot(due) : slot
     }
-    this.#timer = undefined
-    if (this.#reapedSlot < due) this.#timer = setTimeout(() => this.#reap(), 1).unref()
+    this.#isScheduled = false
+    if (this.#reapedSlot < due) this.#reapIn(1)
     else if (this.#slots.size > 0) this.#schedule()
   }
 }

@@ -12,6 +12,7 @@ import { isPromise, type Maybe, settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { type Outgoing, type Stored, type StoredObject, splitRecord } from '../lib/snapshot.ts'
 import { isPointer, POINTER_HEAD } from '../lib/successor.ts'
+import { alarm, now, sleep } from '../lib/timers.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 import { REDIS_OPTIONS, readStoreOptions } from './options.ts'
 
@@ -552,11 +553,11 @@ class Connection {
   async #recover(): Promise<void> {
     this.#cause = undefined
     do {
-      const start = Date.now()
+      const start = now()
       this.#open()
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      await sleep(RETRY_MS)
       if (this.#link.ready()) return
-      this.#patience -= Math.min(Math.max(RETRY_MS, Date.now() - start), TURN_MS)
+      this.#patience -= Math.min(Math.max(RETRY_MS, now() - start), TURN_MS)
     } while (this.#patience > 0)
     const reason = this.#cause instanceof Error ? this.#cause.message : 'the client is not connected'
     throw new SessionError('ERR_SESSION_STORE', `Redis cannot be reached: ${reason}`, { cause: this.#cause })
@@ -601,17 +602,17 @@ function answered<T>(work: () => Maybe<T>, hopeless: () => boolean): Promise<T> 
     const fail = (): void => reject(new SessionError('ERR_SESSION_STORE', 'Redis does not answer'))
     // Twice half the time: timers come before I/O, so after something has held the process up the first of them may
     // run while the answer lies there unread.
-    let timer = setTimeout(() => {
+    let patience = alarm(ANSWER_MS / 2, () => {
       if (hopeless()) fail()
-      else timer = setTimeout(fail, ANSWER_MS / 2)
-    }, ANSWER_MS / 2)
+      else patience = alarm(ANSWER_MS / 2, fail)
+    })
     result.then(
       (value) => {
-        clearTimeout(timer)
+        patience.cancel()
         resolve(value)
       },
       (error) => {
-        clearTimeout(timer)
+        patience.cancel()
         reject(error)
       },
     )

@@ -3,6 +3,7 @@
 import type { FlashShape } from '../flash.ts'
 import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
 import { isPromise, type Maybe } from '../maybe.ts'
+import { sleep } from '../timers.ts'
 import { goesWithAnswer } from '../withheld.ts'
 
 /** bunWay's request, as far as sessions need it. */
@@ -164,7 +165,7 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
         failure ??= { error }
       })
       // What follows an `await`, or a callback that calls back, gets its turn.
-      if (promised && !isSent()) await new Promise((resolve) => setTimeout(resolve, 0))
+      if (promised && !isSent()) await sleep(0)
     } while (life.busy)
     // An answer that came since was given in the knowledge of what has failed.
     if (failure && (answered || !isSent())) throw failure.error

@@ -7,6 +7,7 @@ import { type Carrier, type HostRequest, Lifecycle, type Service } from '../life
 import { isPromise, type Maybe } from '../maybe.ts'
 import type { Session, SessionData } from '../session.ts'
 import type { Store } from '../store.ts'
+import { callFree, soon } from '../timers.ts'
 import { goesWithAnswer } from '../withheld.ts'
 import { Connection, headersSent } from './connection.ts'
 
@@ -78,8 +79,8 @@ export function serveConnect(service: Service, req: IncomingMessage, res: Server
   // Outside of the promise: what the handlers throw is theirs.
   if (isPromise(loading)) {
     loading.then(
-      () => setImmediate(next),
-      (error) => setImmediate(next, error),
+      () => callFree(next),
+      (error) => callFree(next, error),
     )
   } else next()
 }
@@ -101,7 +102,7 @@ const FROZEN_STREAM = {
   write: {
     value(this: ServerResponse, ...args: unknown[]): boolean {
       debug('write after end is ignored')
-      process.nextTick(refuseWrite, this, callbackOf(args))
+      soon(refuseWrite, this, callbackOf(args))
       return false
     },
   },
@@ -293,7 +294,7 @@ class HeldResponse {
     this.#freeze()
     const finish = (): void => this.#finish(args)
     const fail = (error: unknown): void => this.#fail(error, args)
-    committing.then(finish, fail).catch((error) => setImmediate(this.#next, error))
+    committing.then(finish, fail).catch((error) => callFree(this.#next, error))
   }
 
   /** The response looks sent from now on. */
@@ -385,10 +386,13 @@ function setStatus(res: ServerResponse, { statusCode, statusMessage }: Head): vo
 
 /** Calls when the response is out: an error handler that finds its head sent may cut off what is left of its body. */
 function whenOut(res: ServerResponse, call: () => void): void {
-  if (typeof res.once !== 'function' || res.writableFinished || res.destroyed) return void setImmediate(call)
+  if (typeof res.once !== 'function' || res.writableFinished || res.destroyed) {
+    soon(call)
+    return
+  }
   let called = false
   const once = (): void => {
-    if (!called) setImmediate(call)
+    if (!called) soon(call)
     called = true
   }
   res.once('finish', once)

@@ -660,6 +660,25 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       }
     })
 
+    it('timers that a test has faked stop no request', async () => {
+      await browser.get('/plain/fakeTimers')
+      try {
+        await browser.get('/plain/set?user=guest')
+        for (const route of ['look', 'untouched', 'login', 'loginByCallback', 'reload', 'renew', 'saveTwice']) {
+          expect([route, (await browser.get(`/plain/${route}`)).status]).toEqual([route, 200])
+        }
+        await browser.get('/plain/loginByCallbackUnawaited')
+        await Promise.all([browser.get('/plain/count'), browser.get('/plain/set?k1=v')])
+        expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann', nested: { n: 1 }, k1: 'v' })
+        expect((await browser.get('/plain/bigint')).status).toBe(500)
+        expect(await errors()).toHaveLength(1)
+        await browser.get('/plain/logout')
+        expect((await browser.get('/plain/look')).json.data).toEqual({})
+      } finally {
+        await browser.get('/plain/realTimers')
+      }
+    })
+
     it('a handler that throws is the host’s error', async () => {
       expect((await browser.get('/plain/throwing')).status).toBe(500)
       expect(await errors()).toEqual(['handler failed'])
