@@ -34,10 +34,13 @@ export interface StorePort {
   update(sid: string, from: Stored, make: Make, ticket: Ticket | undefined, reread: boolean): Maybe<Stored | undefined>
   /** Extends a session. `loaded` is its cookie as it was read. */
   touch(sid: string, session: Outgoing, loaded: CookieData | undefined, ticket: Ticket | undefined): Maybe<Touched>
-  /** Removes the record and answers with it, as far as it is known without asking the store for it. */
-  remove(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined>
-  /** Removes the record and answers with it; see {@link Driver.take}. */
-  take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined>
+  /**
+   * Ends a session; see {@link Driver.take}. A store that cannot say what it removes is asked before, with `look`; without,
+   * what there was is undefined, unless this process knows it.
+   */
+  take(sid: string, ticket: Ticket | undefined, look: boolean): Maybe<Stored | undefined>
+  /** Removes whatever is there. */
+  remove(sid: string, ticket: Ticket | undefined): Maybe<void>
 }
 
 /** What to write where a store holds `current`; undefined: nothing. */
@@ -74,8 +77,10 @@ export interface Driver {
    * as changed.
    */
   touch(sid: string, session: Outgoing, expires: number | undefined, loaded?: CookieData): Maybe<Touched>
-  /** Removes what is there and answers with it, as one step; undefined for nothing. */
+  /** Removes a session and answers with its record, as one step; a pointer stays, and is the answer. */
   take(sid: string): Maybe<Stored | undefined>
+  /** Removes whatever is there. */
+  remove(sid: string): Maybe<void>
 }
 
 /** A store of this package gives its driver under this name, as long as nobody has replaced its public methods. */
@@ -247,17 +252,19 @@ class ForeignPort implements StorePort {
     })
   }
 
-  remove(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
+  take(sid: string, ticket: Ticket | undefined, look: boolean): Maybe<Stored | undefined> {
     const taken = ticket ?? this.enter(sid)
-    return taken.queue(() => {
-      const { latest } = taken
-      return chain(this.#end(sid, taken), () => latest)
-    })
+    return taken.queue(() =>
+      chain(look ? this.#get(sid) : taken.latest, (stored): Maybe<Stored | undefined> => {
+        if (stored && isPointer(stored)) return stored
+        return chain(this.#end(sid, taken), () => stored)
+      }),
+    )
   }
 
-  take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
+  remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
     const taken = ticket ?? this.enter(sid)
-    return taken.queue(() => chain(this.#get(sid), (stored) => chain(this.#end(sid, taken), () => stored)))
+    return taken.queue(() => this.#end(sid, taken))
   }
 
   #end(sid: string, ticket: Ticket): Maybe<void> {
@@ -381,14 +388,14 @@ class DriverPort implements StorePort {
     return driver.touch(sid, session, expiryOf(session.cookie), loaded)
   }
 
-  remove(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
+  take(sid: string, ticket: Ticket | undefined, look: boolean): Maybe<Stored | undefined> {
     const driver = this.#driver
-    return driver ? driver.take(sid) : this.#patched.remove(sid, ticket)
+    return driver ? driver.take(sid) : this.#patched.take(sid, ticket, look)
   }
 
-  take(sid: string, ticket: Ticket | undefined): Maybe<Stored | undefined> {
+  remove(sid: string, ticket: Ticket | undefined): Maybe<void> {
     const driver = this.#driver
-    return driver ? driver.take(sid) : this.#patched.take(sid, ticket)
+    return driver ? driver.remove(sid) : this.#patched.remove(sid, ticket)
   }
 }
 

@@ -10,19 +10,24 @@ import type { Secret } from './signature.ts'
 import type { Outgoing, Stored } from './snapshot.ts'
 import { isPointer, successorOf } from './successor.ts'
 
+/** What ending a session takes, by id: of a port, or of a driver. */
+export interface Ends {
+  /** See {@link Driver.take}. */
+  take(sid: string): Maybe<Stored | undefined>
+  /** Removes whatever is there. */
+  remove(sid: string): Maybe<void>
+}
+
 /**
- * Ends the session that had this id, wherever it is by now: `take` removes what is under an id, and answers with it.
- * Answers with the session's record, as far as `take` has it.
+ * Ends the session that had this id, wherever it is by now, and answers with its record, as far as `take` has it. The
+ * pointers that led there go last: until it is over, who comes for the same finds the way.
  */
-export function takeFollowing(
-  take: (sid: string) => Maybe<Stored | undefined>,
-  sid: string,
-  secrets: readonly Secret[],
-): Maybe<Stored | undefined> {
-  return chain(take(sid), (held) => {
+export function takeFollowing(ends: Ends, sid: string, secrets: readonly Secret[]): Maybe<Stored | undefined> {
+  return chain(ends.take(sid), (held): Maybe<Stored | undefined> => {
     if (held === undefined || !isPointer(held)) return held
     const successor = successorOf(held, sid, secrets)
-    return successor && takeFollowing(take, successor.id, secrets)
+    const taken = successor && takeFollowing(ends, successor.id, secrets)
+    return chain(taken, (record) => chain(ends.remove(sid), () => record))
   })
 }
 
@@ -144,11 +149,15 @@ export class Slot {
 
   #end(look: boolean): Maybe<Stored | undefined> {
     const { port } = this
-    const known = this.#id
-    const take = (sid: string): Maybe<Stored | undefined> => {
-      this.#moveTo(sid)
-      return look || sid !== known ? port.take(sid, this.#ticket) : port.remove(sid, this.#ticket)
-    }
-    return takeFollowing(take, known, this.#secrets)
+    const [known, ticket] = [this.#id, this.#ticket]
+    const ticketOf = (sid: string): Ticket | undefined => (sid === known ? ticket : undefined)
+    return takeFollowing(
+      {
+        take: (sid) => port.take(sid, ticketOf(sid), look || sid !== known),
+        remove: (sid) => port.remove(sid, ticketOf(sid)),
+      },
+      known,
+      this.#secrets,
+    )
   }
 }

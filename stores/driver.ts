@@ -83,8 +83,7 @@ export abstract class DriverStore extends Store {
   override destroy(sid: string, callback: ErrorCallback): void
   override destroy(sid: string): Promise<void>
   override destroy(sid: string, callback?: ErrorCallback): void | Promise<void> {
-    const take = (id: string): Maybe<Stored | undefined> => this.driver.take(id)
-    return settle(undefined, () => chain(takeFollowing(take, sid, secretsOf(this)), () => undefined), callback)
+    return settle(undefined, () => chain(takeFollowing(this.driver, sid, secretsOf(this)), () => undefined), callback)
   }
 }
 

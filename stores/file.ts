@@ -186,6 +186,7 @@ export class FileStore extends DriverStore {
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => this.#take(sid),
+    remove: (sid) => chain(this.#remove(this.#fileOf(sid)), () => undefined),
   }
 
   /** @internal */
@@ -280,7 +281,7 @@ export class FileStore extends DriverStore {
     return chain(this.#remove(this.#fileOf(sid), sid), (found) => live(found)?.json)
   }
 
-  /** Deletes a record; with `sid` it answers with what was there. */
+  /** Deletes a record; with `sid` it answers with what was there, and leaves a pointer. */
   #remove(file: string, sid?: string): Maybe<Found | undefined> {
     const sync = this.#sync
     return this.#change(file, function* (disk) {
@@ -290,7 +291,8 @@ export class FileStore extends DriverStore {
         let found: Found | undefined
         try {
           if (sid !== undefined) found = yield* load(disk, file, sid)
-          yield* unlessMissing(() => disk.unlink(file))
+          const pointer = live(found)
+          if (!pointer || !isPointer(pointer.json)) yield* unlessMissing(() => disk.unlink(file))
         } catch (error) {
           yield* release(disk, lock)
           throw error

@@ -102,10 +102,12 @@ export class MemoryStore extends DriverStore {
     update: (sid, _from, make) => this.#update(sid, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => {
-      const json = this.#read(sid) ?? this.#pointer(sid)
+      const json = this.#read(sid)
+      if (json === undefined) return this.#pointer(sid)
       this.#remove(sid)
       return json
     },
+    remove: (sid) => this.#remove(sid),
   }
 
   #read(sid: string): string | undefined {

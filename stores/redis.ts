@@ -97,9 +97,10 @@ if digest ~= ARGV[1] then return { held, digest } end
 if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) else redis.call('DEL', KEYS[1]) end
 return 1`
 
-// GETDEL, which Redis has only since 6.2.
+const IS_POINTER = `string.sub(held, 1, ${POINTER_HEAD.length}) == '${POINTER_HEAD}'`
+
 const TAKE = `local held = redis.call('GET', KEYS[1])
-redis.call('DEL', KEYS[1])
+if held and not (${IS_POINTER}) then redis.call('DEL', KEYS[1]) end
 return held`
 
 // EXPIRE, unless another request has given the session another lifetime.
@@ -107,7 +108,7 @@ const EXTEND = `local held = redis.call('GET', KEYS[1])
 if not held then return 0 end
 local lifetime = string.match(held, '^{"cookie":{"originalMaxAge":([^,}]*)')
 if lifetime and lifetime ~= ARGV[1] then return 2 end
-if not lifetime and string.sub(held, 1, ${POINTER_HEAD.length}) == '${POINTER_HEAD}' then return 3 end
+if not lifetime and ${IS_POINTER} then return 3 end
 return redis.call('EXPIRE', KEYS[1], ARGV[2])`
 
 /**
@@ -208,6 +209,7 @@ export class RedisStore extends DriverStore {
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => this.#take(sid),
+    remove: (sid) => this.#remove(sid),
   }
 
   #read(sid: string): Promise<Stored | undefined> {
@@ -479,7 +481,7 @@ async function replace(
 async function take(commands: Commands, key: string): Promise<unknown> {
   if (commands.eval) return commands.eval(TAKE, key, [])
   const held = await commands.get(key)
-  await commands.del(key)
+  if (held && !isPointer(String(held))) await commands.del(key)
   return held
 }
 

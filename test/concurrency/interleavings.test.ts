@@ -38,6 +38,21 @@ const overwriting = fc.constant({ concurrency: 'overwrite' as const })
 const property = (setStage: SetStage, options: fc.Arbitrary<Scene['options']> = merging) =>
   fc.asyncProperty(scenes(options), (scene) => play(scene, setStage))
 
+/** What once was wrong, and takes luck to find. */
+const found: [Scene][] = [
+  // A lifetime that was undone by another's touch, after the id was renewed.
+  [{ requests: [['set the lifetime'], ['save', 'save'], []], choices: [], options: {}, renewing: [true, false] }],
+  // A logout that was over before another one had ended the session under its new id.
+  [
+    {
+      requests: [[], [], ['set a', 'set a', 'regenerate'], ['set a', 'unset']],
+      choices: [],
+      options: {},
+      renewing: [true, false],
+    },
+  ],
+]
+
 const parameters = (numRuns: number) => ({ seed: SEED, numRuns: RUNS ?? numRuns })
 
 const stores = new Stores()
@@ -73,7 +88,7 @@ describe.each(Object.entries(stages))('on %s', (name, open) => {
   const isForeign = kinds.some((kind) => kind.name === name && !kind.bundled)
 
   it.skipIf(isMissing)('requests keep what each of them changed, and the end of a session', async () => {
-    await fc.assert(property(await open()), parameters(/^memory\b/.test(name) ? 1_000 : 60))
+    await fc.assert(property(await open()), { ...parameters(/^memory\b/.test(name) ? 1_000 : 60), examples: found })
   })
 
   it.runIf(isForeign && !isMissing)("and so they do with concurrency: 'merge'", async () => {

@@ -26,6 +26,7 @@ export const memoryAtOnce: SetStage = (watcher) => {
     update: sync(driver.update),
     touch: sync(driver.touch),
     take: sync(driver.take, true),
+    remove: sync(driver.remove),
   })
   return { stores: [store], peek: (sid) => parse(store.sessions[sid]) }
 }
@@ -110,6 +111,7 @@ function farAway(driver: Driver, watcher: Watcher): Driver {
     update: call('update', driver.update),
     touch: call('touch', driver.touch),
     take: call('take', driver.take),
+    remove: call('remove', driver.remove),
   }
 }
 

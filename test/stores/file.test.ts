@@ -567,7 +567,7 @@ describe('update of FileStore', () => {
     expect(JSON.parse(updated as string)).toMatchObject({ a: 2, b: 1 })
     const make = vi.fn(() => {
       fs.unlinkSync(lock)
-      driverOf(other).take('one')
+      driverOf(other).remove('one')
       return outgoing({ b: 2 })
     })
     expect(await driver.update('one', '', make)).toBeUndefined()

@@ -224,6 +224,8 @@ describe.skipIf(redisMissing).each(updating)('update over %s', (name, open) => {
         expect((await store.all()).map(({ id }) => id)).toEqual(['two'])
       }
       expect(await driver.take('one')).toBe(pointer.json)
+      expect(await driver.take('one')).toBe(pointer.json)
+      await driver.remove('one')
       expect(await driver.read('one')).toBeUndefined()
     },
   )
