@@ -43,8 +43,8 @@ export interface Service {
   readonly port: StorePort
   readonly signer: Signer
   readonly events: EventEmitter
-  /** False while the store has said `disconnect`. */
-  ready: boolean
+  /** What the store has said of itself last: `isUp` is false from a `disconnect` to a `connect`. */
+  readonly connection: { readonly isUp: boolean }
   /** The store's class has its own way to make a session of a record. */
   readonly createSession: ((req: StoreRequest, record: object) => unknown) | undefined
 }
@@ -153,7 +153,7 @@ export class Lifecycle implements RequestLife {
   static begin(service: Service, req: Carrier, host: HostRequest): Lifecycle | undefined {
     const previous = req[LIFE]
     if (previous ? !previous.isAway : req.session) return undefined
-    if (!service.ready) {
+    if (!service.connection.isUp) {
       debug('no session: store is disconnected')
       return undefined
     }
@@ -302,9 +302,15 @@ export class Lifecycle implements RequestLife {
     const { createSession } = this.#service
     if (snapshot && createSession) {
       const record = loadedRecord(req, this.#service.port, snapshot)
-      const session = createSession(req, snapshot.open()) as Session
+      const returned = createSession(req, snapshot.open())
+      // As in express-session, what counts is what it has put there.
+      const session = (req.session ?? returned) as Session
       session[RECORD] = record
-    } else Object.defineProperty(req, 'session', LAZY)
+      record.cookie = session.cookie
+      this.#opened = session
+      this.replace(session)
+    }
+    Object.defineProperty(req, 'session', LAZY)
   }
 
   /** Makes the session that the request was prepared for, because the app looks at it. */

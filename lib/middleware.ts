@@ -130,19 +130,32 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
     port,
     signer: new Signer(),
     events: new EventEmitter(),
-    ready: true,
+    connection: connectionOf(store),
     createSession: createSessionOf(store, port),
   }
   if (Object.isExtensible(store)) {
     ;(store as Partial<Store>).generate = (req: StoreRequest): void => generateSession(service, req as Carrier)
   }
-  store.on?.('disconnect', () => {
-    service.ready = false
-  })
-  store.on?.('connect', () => {
-    service.ready = true
-  })
   return service
+}
+
+const connections = new WeakMap<object, Service['connection']>()
+
+/** Listens to a store once, however many middlewares there are on it. */
+function connectionOf(store: ForeignStore): Service['connection'] {
+  let connection = connections.get(store)
+  if (!connection) {
+    const made = { isUp: true }
+    store.on?.('disconnect', () => {
+      made.isUp = false
+    })
+    store.on?.('connect', () => {
+      made.isUp = true
+    })
+    connection = made
+    connections.set(store, connection)
+  }
+  return connection
 }
 
 /**

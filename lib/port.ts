@@ -2,7 +2,7 @@
 // session is undefined, an error is a thrown error. No driver code.
 
 import { type CookieData, expiryOf } from './cookie.ts'
-import { debug } from './diagnostics.ts'
+import { type Callback, Calls } from './dialect.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import { isCookieChanged } from './merge.ts'
 import { Flights, type Ticket } from './overlap.ts'
@@ -86,8 +86,6 @@ export interface Driver {
 /** A store of this package gives its driver under this name, as long as nobody has replaced its public methods. */
 export const DRIVER: unique symbol = Symbol.for('unisession.driver') as never
 
-type Callback = (error?: unknown, value?: unknown) => void
-
 /** A store as it may come: express-session's callbacks, promises, or both. */
 export interface ForeignStore {
   get(sid: string, callback?: Callback): unknown
@@ -100,66 +98,6 @@ export interface ForeignStore {
 
 /** Unit of the times that a promise-style store is given: as its host's documentation says. */
 export type TtlUnit = 'ms' | 's'
-
-/** How a store answers. `either`: nobody can tell from outside, so the first answer counts. */
-type Dialect = 'callback' | 'promise' | 'either'
-
-/**
- * A `get` that declares one parameter has no callback. One that declares none, as a wrapper of any arguments does, has
- * one where the store extends a base of express-session's shape; what such a wrapper returns is not the answer.
- */
-function dialectOf(store: ForeignStore): Dialect {
-  const { get } = store
-  if (get.length >= 2 || declaresSecond(get)) return 'callback'
-  if (get.length === 1 && !/\barguments\b|\.\.\./.test(Function.prototype.toString.call(get))) return 'promise'
-  const hasBase = typeof (store as { createSession?: unknown }).createSession === 'function'
-  return hasBase ? 'callback' : 'either'
-}
-
-/** A second parameter with a default does not count in `length`: look at the declaration. */
-function declaresSecond(method: (...args: never[]) => unknown): boolean {
-  return /^(?:async\s+)?(?:function\s*)?[\w$]*\s*\(\s*[\w$]+\s*,/.test(Function.prototype.toString.call(method))
-}
-
-/**
- * Calls a store method that answers by callback. The first answer counts; a second is noted and dropped.
- * A store that answers before it returns is served synchronously.
- */
-function byCallback(call: (callback: Callback) => unknown, dialect: Dialect): Maybe<unknown> {
-  let answered = false
-  let failure: { error: unknown } | undefined
-  let value: unknown
-  let wake: (() => void) | undefined
-
-  const answer: Callback = (error, result) => {
-    if (answered) {
-      debug('store answered twice; the second answer is ignored')
-      return
-    }
-    answered = true
-    if (error) failure = { error }
-    else value = result
-    wake?.()
-  }
-
-  const returned = call(answer)
-  if (isPromise(returned)) {
-    returned.then(
-      (result) => {
-        if (dialect === 'either') answer(null, result)
-      },
-      (error) => answer(error ?? new Error('store rejected without a reason')),
-    )
-  }
-
-  if (answered) {
-    if (failure) throw failure.error
-    return value
-  }
-  return new Promise((resolve, reject) => {
-    wake = () => (failure ? reject(failure.error) : resolve(value))
-  })
-}
 
 function isMissing(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === 'ENOENT'
@@ -179,7 +117,7 @@ class ForeignPort implements StorePort {
   readonly touches: boolean
   readonly mutates = true
   readonly #store: ForeignStore
-  readonly #dialect: Dialect
+  readonly #calls: Calls
   readonly #unit: TtlUnit
   readonly #flights: Flights
 
@@ -187,7 +125,7 @@ class ForeignPort implements StorePort {
     this.#store = store
     this.#unit = unit
     this.#flights = flights
-    this.#dialect = dialectOf(store)
+    this.#calls = new Calls((sid, callback) => this.#store.get(sid, callback), store.get)
     this.touches = typeof store.touch === 'function'
   }
 
@@ -274,7 +212,7 @@ class ForeignPort implements StorePort {
 
   #get(sid: string): Maybe<Stored | undefined> {
     try {
-      const found = this.#ask((callback) => this.#store.get(sid, callback))
+      const found = this.#calls.get(sid)
       return isPromise(found) ? found.then(asStored, missingOrThrow) : asStored(found)
     } catch (error) {
       return missingOrThrow(error)
@@ -282,39 +220,27 @@ class ForeignPort implements StorePort {
   }
 
   #set(sid: string, session: Outgoing): Maybe<void> {
-    return this.#ask((callback) => {
-      const third = this.#dialect === 'promise' ? this.#ttl(session) : callback
-      return this.#store.set(sid, session.session, third)
-    }) as Maybe<void>
+    return this.#calls.do(sid, (callback) =>
+      this.#store.set(sid, session.session, callback ?? this.#ttl(session)),
+    ) as Maybe<void>
   }
 
   #touch(sid: string, session: Outgoing): Maybe<unknown> {
-    return this.#ask((callback) =>
-      this.#dialect === 'promise' && this.#unit === 's'
+    return this.#calls.do(sid, (callback) =>
+      !callback && this.#unit === 's'
         ? this.#store.touch?.(sid, this.#ttl(session))
         : this.#store.touch?.(sid, session.session, callback),
     )
   }
 
   #destroy(sid: string): Maybe<void> {
-    return this.#ask((callback) => this.#store.destroy(sid, callback)) as Maybe<void>
-  }
-
-  #ask(call: (callback?: Callback) => unknown): Maybe<unknown> {
-    if (this.#dialect !== 'promise') return byCallback(call, this.#dialect)
-    const answer = call()
-    return isPromise(answer) ? answer.then(undefined, rethrow) : answer
+    return this.#calls.do(sid, (callback) => this.#store.destroy(sid, callback)) as Maybe<void>
   }
 
   #ttl(session: Outgoing): number | undefined {
     const ms = remaining(session)
     return ms === undefined || this.#unit === 'ms' ? ms : Math.ceil(ms / 1000)
   }
-}
-
-/** A failure is an error, also where the store gives no reason. */
-function rethrow(reason: unknown): never {
-  throw reason ?? new Error('store rejected without a reason')
 }
 
 function asStored(found: unknown): Stored | undefined {

@@ -27,7 +27,6 @@ function note(store: AnyStore, details = false): string[] {
       calls.push(details ? `${method} ${ids.indexOf(sid)} ${undated(session)}` : method)
       return original.apply(this, args)
     }
-    // A store's dialect is told by the arguments that its `get` declares.
     store[method] = Object.defineProperty(noted, 'length', { value: original.length })
   }
   return calls
@@ -68,6 +67,9 @@ describe('a store of somebody else', () => {
     const store = make()
     const calls = note(store)
     const site = await open(store)
+    // The first request shows how the store answers.
+    await site.visitor()
+    take(calls)
     const { browser } = await site.visitor()
     const touch = name === 'callbacks' ? ['touch'] : []
     expect(take(calls)).toEqual(['set'])

@@ -1,0 +1,293 @@
+// Stores answer by callback or by promise. How their methods are written tells little of which: no way hangs a request.
+
+import { sign } from 'cookie-signature'
+import type { RequestHandler } from 'express'
+import express from 'express'
+import { describe, expect, it, vi } from 'vitest'
+import { type SessionOptions, Store, session } from '../../lib/index.ts'
+import { Browser } from '../support/jar.ts'
+import { serve } from '../support/serve.ts'
+
+const secret = 'a secret of these tests, long enough'
+
+// biome-ignore lint/suspicious/noExplicitAny: stores as people write them
+type Any = any
+type Done = (error?: unknown, session?: unknown) => void
+
+/** What a store of either kind keeps. `missing`: what it answers for an id that it does not know. */
+class Shelf {
+  readonly records = new Map<string, string>()
+  failure: Error | undefined
+  readonly missing: null | undefined
+
+  constructor(missing: null | undefined) {
+    this.missing = missing
+  }
+
+  async find(sid: string): Promise<unknown> {
+    await new Promise((resolve) => setImmediate(resolve))
+    if (this.failure) throw this.failure
+    const json = this.records.get(sid)
+    return json === undefined ? this.missing : JSON.parse(json)
+  }
+
+  findThen(sid: string, done: Done): void {
+    if (typeof done !== 'function') throw new Error('done is not a function')
+    this.find(sid).then((session) => done(null, session), done)
+  }
+}
+
+/** The rest of a store that answers by promise, and is told how long a session lives. */
+const byPromise = (shelf: Shelf) => ({
+  async set(sid: string, data: object, ttl?: number) {
+    if (typeof ttl === 'function') throw new Error('a callback is no ttl')
+    shelf.records.set(sid, JSON.stringify(data))
+  },
+  async destroy(sid: string) {
+    shelf.records.delete(sid)
+  },
+})
+
+const byCallback = (shelf: Shelf) => ({
+  set(sid: string, data: object, done: Done) {
+    shelf.records.set(sid, JSON.stringify(data))
+    setImmediate(done)
+  },
+  destroy(sid: string, done: Done) {
+    shelf.records.delete(sid)
+    setImmediate(done)
+  },
+})
+
+/** Whatever the arguments are, to the same method of another. */
+const wrapped = (inner: Any, isAsync: boolean) =>
+  Object.fromEntries(
+    ['get', 'set', 'destroy'].map((method) => {
+      const call = isAsync
+        ? async (...args: unknown[]) => inner[method](...args)
+        : (...args: unknown[]) => inner[method](...args)
+      return [method, call]
+    }),
+  )
+
+/** As TypeScript writes an async function for ES5. */
+function __awaiter(self: unknown, body: () => Generator<Promise<unknown>, unknown>): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const steps = Reflect.apply(body, self, [])
+    const step = ({ value, done }: IteratorResult<unknown>): void => {
+      if (done) resolve(value)
+      else Promise.resolve(value).then((result) => step(steps.next(result as never)), reject)
+    }
+    step(steps.next())
+  })
+}
+
+const noop = (): void => {}
+
+const promised: Record<string, (shelf: Shelf) => Any> = {
+  'one parameter': (shelf) => ({ ...byPromise(shelf), get: async (sid: string) => shelf.find(sid) }),
+  'one parameter, and three dots in it': (shelf) => ({
+    ...byPromise(shelf),
+    get: async (sid: string) => shelf.find([...sid].join('')),
+  }),
+  'the word arguments in a comment': (shelf) => ({
+    ...byPromise(shelf),
+    // A comment inside, as it reaches the function's text.
+    get: new Function('shelf', 'return async function get(sid) { /* (sid, arguments) ... */ return shelf.find(sid) }')(
+      shelf,
+    ),
+  }),
+  'a second parameter with a default': (shelf) => ({
+    ...byPromise(shelf),
+    get: async (sid: string, { fresh = false } = {}) => shelf.find(fresh ? '' : sid),
+  }),
+  'a second parameter without one': (shelf) => ({
+    ...byPromise(shelf),
+    get: async (sid: string, _options: object) => shelf.find(sid),
+  }),
+  'rest parameters': (shelf) => wrapped({ ...byPromise(shelf), get: (sid: string) => shelf.find(sid) }, false),
+  'rest parameters, async': (shelf) => wrapped({ ...byPromise(shelf), get: (sid: string) => shelf.find(sid) }, true),
+  arguments: (shelf) => ({
+    ...byPromise(shelf),
+    get: function get() {
+      // biome-ignore lint/complexity/noArguments: that is the point
+      return shelf.find(arguments[0])
+    },
+  }),
+  'one parameter and arguments': (shelf) => ({
+    ...byPromise(shelf),
+    get: function get(_sid: string) {
+      // biome-ignore lint/complexity/noArguments: that is the point
+      return Reflect.apply(shelf.find, shelf, [...arguments])
+    },
+  }),
+  bound: (shelf) => ({ ...byPromise(shelf), get: shelf.find.bind(shelf) }),
+  'compiled to ES5': (shelf) => ({
+    ...byPromise(shelf),
+    get: function get(sid: string) {
+      return __awaiter(this, function* () {
+        return (yield shelf.find(sid)) as never
+      })
+    },
+  }),
+  'a mock': (shelf) => ({ ...byPromise(shelf), get: vi.fn((sid: string) => shelf.find(sid)) }),
+  'a proxy': (shelf) => new Proxy({ ...byPromise(shelf), get: (sid: string) => shelf.find(sid) }, {}),
+  'a class that extends Store': (shelf) =>
+    Object.assign(new (class extends (Store as Any) {})(), byPromise(shelf), {
+      get: async (sid: string) => shelf.find(sid),
+    }),
+  'a class that extends Store, rest parameters': (shelf) =>
+    Object.assign(
+      new (class extends (Store as Any) {})(),
+      wrapped({ ...byPromise(shelf), get: (sid: string) => shelf.find(sid) }, true),
+    ),
+}
+
+const called: Record<string, (shelf: Shelf) => Any> = {
+  'two parameters': (shelf) => ({ ...byCallback(shelf), get: (sid: string, done: Done) => shelf.findThen(sid, done) }),
+  'two parameters, async': (shelf) => ({
+    ...byCallback(shelf),
+    get: async (sid: string, done: Done) => shelf.findThen(sid, done),
+  }),
+  'a callback with a default': (shelf) => ({
+    ...byCallback(shelf),
+    get: (sid: string, done: Done = noop) => shelf.findThen(sid, done),
+  }),
+  'a callback with a default, async': (shelf) => ({
+    ...byCallback(shelf),
+    get: async (sid: string, done: Done = noop) => shelf.findThen(sid, done),
+  }),
+  'rest parameters': (shelf) =>
+    wrapped({ ...byCallback(shelf), get: (sid: string, done: Done) => shelf.findThen(sid, done) }, false),
+  'rest parameters, async': (shelf) =>
+    wrapped({ ...byCallback(shelf), get: (sid: string, done: Done) => shelf.findThen(sid, done) }, true),
+  arguments: (shelf) => ({
+    ...byCallback(shelf),
+    get: function get(_sid: string) {
+      // biome-ignore lint/complexity/noArguments: that is the point
+      return Reflect.apply(shelf.findThen, shelf, [...arguments])
+    },
+  }),
+  bound: (shelf) => ({ ...byCallback(shelf), get: shelf.findThen.bind(shelf) }),
+  'a mock': (shelf) => ({ ...byCallback(shelf), get: vi.fn((...args) => shelf.findThen(...(args as [string, Done]))) }),
+  'a callback and a promise of what was answered': (shelf) => ({
+    ...byCallback(shelf),
+    get: (sid: string, done: Done) =>
+      shelf.find(sid).then((found) => {
+        done(null, found)
+        return found
+      }, done),
+  }),
+  'a callback and a promise of something else': (shelf) => ({
+    ...byCallback(shelf),
+    get: async (sid: string, done: Done) => {
+      setImmediate(() => shelf.findThen(sid, done))
+      return { row: sid }
+    },
+  }),
+}
+
+async function visit(store: Any, options: SessionOptions = {}): Promise<Browser> {
+  const app = express()
+  app.use(session({ secret, store, resave: false, saveUninitialized: false, ...options }) as RequestHandler)
+  app.get('/set', (req, res) => {
+    ;(req.session as Any).user = 'ann'
+    res.json('set')
+  })
+  app.get('/', (req, res) => void res.json((req.session as Any).user ?? null))
+  app.get('/out', async (req, res) => {
+    await req.session.destroy()
+    res.json('out')
+  })
+  app.use(((error, _req, res, _next) => void res.status(500).json(error.message)) as express.ErrorRequestHandler)
+  return new Browser((await serve(app)).url)
+}
+
+const unknown = { headers: { cookie: `connect.sid=${encodeURIComponent(`s:${sign('unknown', secret)}`)}` } }
+
+for (const [kind, ways] of [
+  ['by promise', promised],
+  ['by callback', called],
+] as const) {
+  describe.each(Object.entries(ways))(`a store that answers ${kind}, its get with %s,`, (_, make) => {
+    it.concurrent.each([
+      ['null', null],
+      ['undefined', undefined],
+    ])('serves every request; an unknown id is %s', async (_, missing) => {
+      const shelf = new Shelf(missing)
+      const browser = await visit(make(shelf))
+      expect((await browser.get('/', unknown)).json).toBeNull()
+      expect((await browser.get('/set')).json).toBe('set')
+      expect((await browser.get('/')).json).toBe('ann')
+      shelf.failure = new Error('the disk is full')
+      expect(await browser.get('/')).toMatchObject({ status: 500, json: 'the disk is full' })
+      shelf.failure = undefined
+      expect((await browser.get('/')).json).toBe('ann')
+      expect((await browser.get('/out')).json).toBe('out')
+      expect(shelf.records.size).toBe(0)
+      expect((await browser.get('/')).json).toBeNull()
+    })
+
+    it.concurrent('is asked to store a session before it is asked for one', async () => {
+      const browser = await visit(make(new Shelf(undefined)))
+      expect((await browser.get('/set')).json).toBe('set')
+      expect((await browser.get('/')).json).toBe('ann')
+    })
+  })
+}
+
+it('a callback store that takes its time is waited for, also where its methods are async wrappers', async () => {
+  const shelf = new Shelf(null)
+  const inner = {
+    ...byCallback(shelf),
+    get: (sid: string, done: Done) => void setTimeout(() => shelf.findThen(sid, done), 100),
+  }
+  const browser = await visit(wrapped(inner, true))
+  await browser.get('/set')
+  expect((await browser.get('/')).json).toBe('ann')
+})
+
+it('a store’s own createSession may return nothing', async () => {
+  const shelf = new Shelf(null)
+  class Own extends Store {
+    get(sid: string, done: Done) {
+      shelf.findThen(sid, done)
+    }
+    set(sid: string, data: never, done: Done) {
+      byCallback(shelf).set(sid, data, done)
+    }
+    destroy(sid: string, done: Done) {
+      byCallback(shelf).destroy(sid, done)
+    }
+    override createSession(...args: Parameters<Store['createSession']>): never {
+      super.createSession(...args)
+      return undefined as never
+    }
+  }
+  const browser = await visit(new Own())
+  await browser.get('/set')
+  expect((await browser.get('/')).json).toBe('ann')
+  await browser.get('/out')
+  expect((await browser.get('/')).json).toBeNull()
+})
+
+it('session() leaves no more on a store the more often it is called', async () => {
+  const store = new (class extends Store {
+    get = (_sid: string, done: Done) => done()
+    set = (_sid: string, _data: unknown, done?: Done) => done?.()
+    destroy = (_sid: string, done?: Done) => done?.()
+  })()
+  const options = { secret, store, resave: false, saveUninitialized: false }
+  session(options)
+  const before = store.eventNames().map((name) => store.listenerCount(name))
+  const later = Array.from({ length: 20 }, () => session(options))
+  expect(store.eventNames().map((name) => store.listenerCount(name))).toEqual(before)
+  // And all of them hear of it.
+  store.emit('disconnect')
+  const app = express()
+  app.use(later[19] as RequestHandler, (req, res) => void res.json(typeof req.session))
+  const browser = new Browser((await serve(app)).url)
+  expect((await browser.get('/')).json).toBe('undefined')
+  store.emit('connect')
+  expect((await browser.get('/')).json).toBe('object')
+})
