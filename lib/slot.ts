@@ -4,10 +4,11 @@
 import type { CookieData } from './cookie.ts'
 import { debug } from './diagnostics.ts'
 import { chain, type Maybe } from './maybe.ts'
+import { isCookieChanged } from './merge.ts'
 import type { Ticket } from './overlap.ts'
 import type { Loaded, Make, StorePort, Touched } from './port.ts'
 import type { Secret } from './signature.ts'
-import type { Outgoing, Stored } from './snapshot.ts'
+import { type Outgoing, Snapshot, type Stored } from './snapshot.ts'
 import { isPointer, successorOf } from './successor.ts'
 
 /** What ending a session takes, by id: of a port, or of a driver. */
@@ -130,7 +131,11 @@ export class Slot {
   touch(session: Outgoing, loaded: CookieData | undefined): Maybe<Touched> {
     return chain(this.port.touch(this.#id, session, loaded, this.#ticket), (outcome): Maybe<Touched> => {
       if (outcome !== 'moved') return outcome
-      return chain(this.read(), (found) => (found ? this.touch(session, loaded) : 'gone'))
+      return chain(this.read(), (found): Maybe<Touched> => {
+        if (!found) return 'gone'
+        const isChanged = loaded && isCookieChanged(loaded, new Snapshot(found.stored, undefined, false, loaded).cookie)
+        return isChanged ? 'changed' : this.touch(session, loaded)
+      })
     })
   }
 

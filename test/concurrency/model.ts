@@ -10,6 +10,7 @@ export type View = Tree
 
 const LIFETIME = '(lifetime)'
 const MESSAGES = '(messages)'
+const POINTER = '(pointer)'
 
 /** The view of a record, or of a live session. */
 export function viewOf(session: object): View {
@@ -18,6 +19,11 @@ export function viewOf(session: object): View {
   const messages = ((flash as { info?: string[] } | undefined)?.info ?? []).map((message) => [message, true])
   return { ...data, [LIFETIME]: originalMaxAge, [MESSAGES]: Object.fromEntries(messages) }
 }
+
+/** The view of what is left under an id that was renewed. */
+export const pointerTo = (sid: string): View => ({ [POINTER]: sid })
+
+export const isPointerView = (view: View | undefined): boolean => view !== undefined && POINTER in view
 
 export const newView = (lifetime: unknown): View => ({ [LIFETIME]: lifetime, [MESSAGES]: {} })
 
@@ -101,66 +107,123 @@ export interface Party {
   saved: 'applied' | 'nothing to do' | undefined
   /** It has written its session. */
   wrote: boolean
+  /** Its process gives old ids another. */
+  readonly renews: boolean
+  /** It has learnt that its session has another id than its cookie says. */
+  moved: boolean
 }
 
 /** What the store holds, according to what has been done. */
 export class Model {
-  readonly #sessions = new Map<string, View>()
+  /** By id; also pointers, under ids that were renewed. */
+  readonly #held = new Map<string, View>()
   readonly #gone = new Set<string>()
-  /** Who means to end a session. */
+  /** The id that a renewed id led to. */
+  readonly #next = new Map<string, string>()
+  /** Written for a renewal that is not complete: who does it. */
+  readonly #copies = new Map<string, string>()
+  /** Who means to end a session, and which is ended, each by its first id. */
   readonly #ends = new Map<string, string[]>()
   readonly #ended = new Set<string>()
+  readonly #first = new Map<string, string>()
+
+  /** The id by which the session began that has or had `sid`. */
+  firstOf(sid: string): string {
+    return this.#first.get(sid) ?? sid
+  }
+
+  /** The id that the session has now. */
+  now(sid: string): string {
+    const next = this.#next.get(sid)
+    return next === undefined ? sid : this.now(next)
+  }
+
+  /** Somebody has ended it, or means to. */
+  isMeantToEnd(sid: string): boolean {
+    return this.#ends.has(this.firstOf(sid))
+  }
 
   /** It is gone, and whoever ended it has been told so. */
   isEnded(sid: string): boolean {
-    return this.#ended.has(sid)
+    return this.#ended.has(this.firstOf(sid))
   }
 
   /** The request is about to end its session. */
   ends({ name, sid }: Party): void {
-    this.#ends.set(sid, [...(this.#ends.get(sid) ?? []), name])
+    const first = this.firstOf(sid)
+    this.#ends.set(first, [...(this.#ends.get(first) ?? []), name])
   }
 
   /** It has been told that its session is gone. */
   ended({ name, sid }: Party): void {
-    if (this.#sessions.has(sid)) throw new Error(`${name} has not ended ${sid}`)
-    this.#ended.add(sid)
+    if (this.#held.has(this.now(sid))) throw new Error(`${name} has not ended ${sid}`)
+    this.#ended.add(this.firstOf(sid))
   }
 
-  get sids(): string[] {
-    return [...this.#sessions.keys(), ...this.#gone]
-  }
-
+  /** What is held under this very id. */
   get(sid: string): View | undefined {
-    return structuredClone(this.#sessions.get(sid))
+    return structuredClone(this.#held.get(sid))
+  }
+
+  /** @throws Error where a renewal has left something behind. */
+  over(): void {
+    for (const [sid, name] of this.#copies) throw new Error(`${name} has left ${sid} to nobody`)
   }
 
   /** A request has called the store, which held `before` and now holds `after`. @throws Error when it must not. */
   observe(party: Party, sid: string, before: View | undefined, after: View | undefined): void {
-    const state = this.#sessions.get(sid)
+    const state = this.#held.get(sid)
     check(before, state, `${sid} before a call of ${party.name}`)
-    const mine = party.sid === sid ? apply(changes(party.base ?? {}, party.current), state ?? {}, party.current) : state
+    const isMine = this.now(party.sid) === sid
+    if (isPointerView(before) || isPointerView(after)) party.moved = true
+    const mine = isMine ? apply(changes(party.base ?? {}, party.current), state ?? {}, party.current) : state
     if (isDeepStrictEqual(before, after)) {
-      if (party.sid === sid && (!state || isDeepStrictEqual(mine, state))) party.saved ??= 'nothing to do'
-    } else if (!after) {
-      if (!this.#ends.get(sid)?.includes(party.name)) throw new Error(`${party.name} has removed ${sid}`)
-      this.#sessions.delete(sid)
-      this.#gone.add(sid)
-    } else {
-      if (this.#gone.has(sid)) throw new Error(`${party.name} has brought ${sid} back`)
+      if (isMine && (!state || isDeepStrictEqual(mine, state))) party.saved ??= 'nothing to do'
+    } else if (!after) this.#removed(party, sid)
+    else if (isPointerView(after)) this.#renewed(party, sid, after)
+    else if (this.#copies.has(sid) || (!isMine && !before)) this.#copied(party, sid, after)
+    else {
+      if (this.#gone.has(sid) || this.#next.has(sid)) throw new Error(`${party.name} has brought ${sid} back`)
       if (!before && party.base) throw new Error(`${party.name} has created ${sid}, which it had loaded`)
       check(after, mine, `${sid} after ${party.name} has written`)
-      this.#sessions.set(sid, after)
+      this.#held.set(sid, after)
       party.saved = 'applied'
       party.wrote = true
     }
+  }
+
+  #removed({ name }: Party, sid: string): void {
+    const isOwn = this.#copies.get(sid) === name
+    if (!isOwn && !this.#ends.get(this.firstOf(sid))?.includes(name)) throw new Error(`${name} has removed ${sid}`)
+    this.#copies.delete(sid)
+    this.#held.delete(sid)
+    this.#gone.add(sid)
+  }
+
+  /** A session is written under a new id, which is nobody's business before the old one leads there. */
+  #copied({ name, base, renews }: Party, sid: string, after: View): void {
+    if (!renews || !base || this.#gone.has(sid)) throw new Error(`${name} has no reason to write ${sid}`)
+    if ((this.#copies.get(sid) ?? name) !== name) throw new Error(`${name} has written what another renews as ${sid}`)
+    this.#copies.set(sid, name)
+    this.#held.set(sid, after)
+  }
+
+  /** The old id leads to the new one: there must be all that there was. */
+  #renewed({ name }: Party, sid: string, pointer: View): void {
+    const next = pointer[POINTER] as string
+    if (this.#copies.get(next) !== name) throw new Error(`${name} has left a pointer from ${sid} to ${next}`)
+    check(this.#held.get(next), this.#held.get(sid), `${next}, the new id of ${sid},`)
+    this.#copies.delete(next)
+    this.#held.set(sid, pointer)
+    this.#next.set(sid, next)
+    this.#first.set(next, this.firstOf(sid))
   }
 
   /** A save of the request is over: nothing of what it changed may be missing, unless its session is gone. */
   settled(party: Party): void {
     const { name, sid, base, current, saved } = party
     const changed = base ? changes(base, current).length > 0 : !isEmpty(current)
-    if (changed && !saved && !this.#ends.has(sid)) throw new Error(`${name} was not saved`)
+    if (changed && !saved && !this.isMeantToEnd(sid)) throw new Error(`${name} was not saved`)
     if (base || saved) party.base = structuredClone(current)
     party.saved = undefined
   }

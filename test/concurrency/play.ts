@@ -6,12 +6,16 @@ import { isDeepStrictEqual } from 'node:util'
 import { sign } from 'cookie-signature'
 import type { SessionOptions } from '../../lib/index.ts'
 import { session } from '../../lib/index.ts'
+import type { Stored } from '../../lib/snapshot.ts'
+import { isPointer, successorOf } from '../../lib/successor.ts'
 import type { AnyStore } from './fixture/kinds.ts'
 import {
   addMessage,
+  isPointerView,
   Model,
   newView,
   type Party,
+  pointerTo,
   readMessages,
   rebased,
   setLifetime,
@@ -47,9 +51,13 @@ export type Step = (typeof STEPS)[number]
 export interface Scene {
   /** What each request does, after it has its session. */
   readonly requests: readonly (readonly Step[])[]
+  /** Which of them come with the cookie that the browser was given last, rather than with the one it had at first. */
+  readonly newest?: readonly boolean[]
   /** See {@link Schedule}. */
   readonly choices: readonly number[]
   readonly options: Pick<SessionOptions, 'rolling' | 'resave' | 'concurrency'>
+  /** Which of two processes, that serve the requests in turn, give each id another at once. */
+  readonly renewing?: readonly [boolean, boolean]
 }
 
 /** What a store under test tells: every call, before and after which the model looks at what it holds. */
@@ -68,7 +76,7 @@ export interface Stage {
   readonly stores: readonly AnyStore[]
   /** After a write of its own it counts on what it knows, rather than to look whether the session is still there. */
   readonly trusts?: boolean
-  /** The record under `sid` as it is at this moment. */
+  /** The record under `sid` as it is at this moment, or the pointer. */
   peek(sid: string): object | undefined | Promise<object | undefined>
 }
 
@@ -79,14 +87,22 @@ let scenes = 0
 const parties = new AsyncLocalStorage<Party>()
 
 /** @throws Error with the trace of all steps, when a promise was broken. */
-export async function play({ requests, choices, options }: Scene, setStage: SetStage): Promise<void> {
+export async function play(scene: Scene, setStage: SetStage): Promise<void> {
+  const { requests, newest = [], choices, options, renewing = [false, false] } = scene
   const schedule = new Schedule(choices)
   const model = new Model()
   const prefix = `scene${++scenes}-`
   const failures: unknown[] = []
   let ids = 0
 
-  const look = (record: object | undefined): View | undefined => record && viewOf(record)
+  const look = (sid: string, record: object | undefined): View | undefined => {
+    if (!record || !isPointer(record as Stored)) return record && viewOf(record)
+    return pointerTo(String(successorOf(record as Stored, sid, [secret])?.id))
+  }
+  const peek = async (sid: string): Promise<View | undefined> => look(sid, await stage.peek(sid))
+  const read = (party: Party, view: View | undefined): void => {
+    party.read = isPointerView(view) ? undefined : view
+  }
   const current = (): Party => parties.getStore() as Party
   const stage = setStage({
     schedule,
@@ -95,37 +111,40 @@ export async function play({ requests, choices, options }: Scene, setStage: SetS
     },
     async watch(sid, reads, work) {
       const party = current()
-      const before = look(await stage.peek(sid))
-      if (reads) party.read = before
+      const before = await peek(sid)
+      if (reads) read(party, before)
       const result = await work()
-      model.observe(party, sid, before, look(await stage.peek(sid)))
+      model.observe(party, sid, before, await peek(sid))
       return result
     },
     watchSync(sid, reads, work) {
       const party = current()
-      const before = look(stage.peek(sid) as object | undefined)
-      if (reads) party.read = before
+      const before = look(sid, stage.peek(sid) as object | undefined)
+      if (reads) read(party, before)
       const result = work()
-      model.observe(party, sid, before, look(stage.peek(sid) as object | undefined))
+      model.observe(party, sid, before, look(sid, stage.peek(sid) as object | undefined))
       return result
     },
   })
   const overwrites = options.concurrency === 'overwrite'
   const trusts = stage.trusts === true && options.rolling !== true
-  const middlewares = stage.stores.map((store) =>
-    session({
+  const processes = [...renewing, false].map((renews, n) => ({
+    renews,
+    serve: session({
       secret,
-      store,
+      store: stage.stores[n % stage.stores.length],
       saveUninitialized: false,
       resave: false,
       unset: 'destroy',
       cookie: { maxAge: LIFETIME },
       genid: () => `${prefix}${ids++}`,
       ...options,
-    }),
-  )
+      ...(renews && { renewAfter: Number.MIN_VALUE, renewGrace: LIFETIME }),
+    }) as unknown as Serve,
+  }))
+  const [opener, , plain] = processes as [Process, Process, Process]
 
-  const request = async (name: string, steps: readonly Step[], middleware: unknown, sid: string): Promise<void> => {
+  const as = (name: string, { renews }: Process, sid: string): Request => {
     const party: Party = {
       name,
       sid,
@@ -134,30 +153,50 @@ export async function play({ requests, choices, options }: Scene, setStage: SetS
       read: undefined,
       saved: undefined,
       wrote: false,
+      renews,
+      moved: false,
     }
-    await parties.run(party, () =>
-      new Request(party, { schedule, model, sid, failures, trusts, overwrites }).serve(middleware as never, steps),
-    )
+    return new Request(party, { schedule, model, failures, trusts, overwrites })
   }
 
   try {
     // Somebody has signed in before.
     const first = `${prefix}0`
-    const opening = request('first', ['set a', 'set o.x', 'set o.y', 'add a message'], middlewares[0], '')
-    await schedule.run([opening])
+    const browser = { sid: first }
+    const opening = as('first', opener, '')
+    await schedule.run([opening.serve(opener.serve, ['set a', 'set o.x', 'set o.y', 'add a message'])])
     if (!model.get(first)) throw new Error('there is no session to begin with')
-    await schedule.run(
-      requests.map((steps, n) => request(`r${n + 1}`, steps, middlewares[n % middlewares.length], first)),
-    )
+
+    const request = async (steps: readonly Step[], n: number): Promise<void> => {
+      const process = processes[n % 2] as Process
+      await schedule.turn(`r${n + 1} leaves the browser`)
+      const sent = await as(`r${n + 1}`, process, newest[n] ? browser.sid : first).serve(process.serve, steps)
+      if (sent !== undefined) browser.sid = sent
+    }
+    await schedule.run(requests.map(request))
     if (failures.length > 0) throw failures[0]
-    for (const sid of model.sids) {
-      const held = look(await stage.peek(sid))
+
+    model.over()
+    if (!model.isMeantToEnd(first) && model.now(browser.sid) !== model.now(first)) {
+      throw new Error(`the browser has ${browser.sid} at the end, which is not its session`)
+    }
+    const all = Array.from({ length: ids }, (_, n) => `${prefix}${n}`)
+    for (const sid of all) {
+      const held = await peek(sid)
       if (!isDeepStrictEqual(held, model.get(sid))) throw new Error(`${sid} holds ${JSON.stringify(held)} at the end`)
     }
+    for (const sid of all) await schedule.run([as(`a visitor with ${sid}`, plain, sid).visit(plain.serve)])
   } catch (error) {
     const trace = schedule.trace.join('\n  ').replaceAll(prefix, '')
     throw new Error(`${(error as Error).message.replaceAll(prefix, '')}\n  ${trace}`, { cause: error })
   }
+}
+
+type Serve = (req: object, res: object, next: (error?: unknown) => void) => void
+
+interface Process {
+  readonly renews: boolean
+  readonly serve: Serve
 }
 
 /** As much of a response as the middleware looks at. */
@@ -189,8 +228,6 @@ type AnyRequest = any
 interface Surroundings {
   readonly schedule: Schedule
   readonly model: Model
-  /** The session that its cookie names. */
-  readonly sid: string
   /** What the middleware gives to `next`, at any time. */
   readonly failures: unknown[]
   /** See {@link Stage.trusts}. */
@@ -206,34 +243,54 @@ class Request {
   readonly #schedule: Schedule
   readonly #model: Model
   readonly #req: AnyRequest
+  readonly #res = new Response()
+  /** The id that its cookie names. */
   readonly #sent: string
   #values = 0
 
-  constructor(party: Party, { schedule, model, sid, failures, trusts, overwrites }: Surroundings) {
+  constructor(party: Party, { schedule, model, failures, trusts, overwrites }: Surroundings) {
     this.#party = party
     this.#trusts = trusts
     this.#overwrites = overwrites
     this.#failures = failures
     this.#schedule = schedule
     this.#model = model
-    this.#sent = sid
-    const cookie = sid && `connect.sid=${encodeURIComponent(`s:${sign(sid, secret)}`)}`
+    this.#sent = party.sid
+    const cookie = party.sid && `connect.sid=${encodeURIComponent(`s:${sign(party.sid, secret)}`)}`
     this.#req = { url: '/', headers: { cookie }, socket: {} }
   }
 
-  async serve(middleware: (req: object, res: object, next: (error?: unknown) => void) => void, steps: readonly Step[]) {
+  /** Answers with the id in the cookie that the response brings. */
+  serve(serve: Serve, steps: readonly Step[]): Promise<string | undefined> {
+    return parties.run(this.#party, () => this.#serve(serve, steps))
+  }
+
+  /** Looks at what there is for who comes with this id, and goes. */
+  visit(serve: Serve): Promise<void> {
+    return parties.run(this.#party, () => this.#come(serve))
+  }
+
+  async #come(serve: Serve): Promise<void> {
     const party = this.#party
-    const res = new Response()
-    await this.#schedule.turn(`${party.name} comes`)
+    const before = this.#model.get(this.#model.now(this.#sent))
     await new Promise<void>((resolve) => {
-      middleware(this.#req, res, (error) => {
+      serve(this.#req, this.#res, (error) => {
         if (error) this.#failures.push(error)
         resolve()
       })
     })
-    if (this.#failures.length > 0) return
+    if (this.#failures.length > 0) throw this.#failures[0]
     party.sid = this.#req.sessionID
+    if (before && !party.read && !this.#model.isMeantToEnd(this.#sent)) {
+      throw new Error(`${party.name} has not found its session`)
+    }
     if (party.read) this.#agree(party.read)
+  }
+
+  async #serve(serve: Serve, steps: readonly Step[]): Promise<string | undefined> {
+    const party = this.#party
+    await this.#schedule.turn(`${party.name} comes`)
+    await this.#come(serve)
     // One that does nothing is not to look at its session either.
     if (steps.length > 0) this.#compare()
 
@@ -244,14 +301,21 @@ class Request {
     }
     await this.#schedule.turn(`${party.name} answers`)
     const counts = this.#trusts && party.wrote
-    const ended = this.#sent === this.#req.sessionID && this.#model.isEnded(this.#sent) && !counts
-    const finished = new Promise((resolve) => res.once('finish', resolve))
-    res.end()
+    const isSame = this.#model.firstOf(this.#sent) === this.#model.firstOf(this.#req.sessionID)
+    const ended = isSame && this.#model.isEnded(this.#sent) && !counts
+    const finished = new Promise((resolve) => this.#res.once('finish', resolve))
+    this.#res.end()
     await finished
+    if (this.#failures.length > 0) throw this.#failures[0]
     if (this.#req.session) this.#model.settled(party)
     else this.#model.ended(party)
-    const cookie = res.getHeader('set-cookie')
+    const cookie = String(this.#res.getHeader('set-cookie') ?? '')
     if (ended && cookie) throw new Error(`${party.name} has sent the cookie of a session that is gone: ${cookie}`)
+    const told = /=s%3A([^.]+)/.exec(cookie)?.[1]
+    if (party.moved && !this.#model.isMeantToEnd(this.#sent) && (told === undefined || told === this.#sent)) {
+      throw new Error(`${party.name} has not told the browser of its new id`)
+    }
+    return told
   }
 
   #agree(view: View): void {

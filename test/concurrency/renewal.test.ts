@@ -154,6 +154,13 @@ describe.each(kinds)('on $name an id that is renewed', (kind) => {
       })
     }))
 
+  it('keeps the lifetime that the request gave it which renewed it, whoever visits meanwhile', () =>
+    play(kind, async ({ one, other, site }) => {
+      await during(site, other, '/read', () => one.get('/lifetime/7200000'))
+      expect((await one.get('/look')).json.lifetime).toBe(7_200_000)
+      expect((await other.get('/look')).json.lifetime).toBe(7_200_000)
+    }))
+
   it('is renewed once by requests at the same time, and all of their changes are there', () =>
     play(kind, async ({ one, site }) => {
       const tabs = times(20, () => tab(one, site.url))
@@ -318,6 +325,39 @@ describe('an id that is renewed', () => {
       await site.stop()
     },
   )
+
+  it.each([
+    ['the older', [secret]],
+    ['the newer', ['a newer secret, long enough too']],
+  ])('does not outlive a logout by a process that knows but %s of the secrets', async (_, known) => {
+    const store = new MemoryStore()
+    const both = await open(store, { ...options, secret: ['a newer secret, long enough too', secret] })
+    const one = await open(store, { secret: known })
+    const { browser } = await one.visitor()
+    pass(RENEW_AFTER)
+    await during(one, tab(browser, one.url), '/logout', () => tab(browser, both.url).get('/set/a'))
+    expect(await store.length()).toBe(0)
+    await both.stop()
+    await one.stop()
+  })
+
+  it('is found through a store whose methods somebody has replaced', async () => {
+    const store = new MemoryStore()
+    const { get } = store
+    store.get = ((sid: string, callback: never) => get.call(store, sid, callback)) as never
+    const site = await open(store, options)
+    const { browser } = await site.visitor()
+    pass(RENEW_AFTER)
+    const old = tab(browser, site.url)
+    await browser.get('/set/a')
+    expect((await look(old)).data).toMatchObject({ user: 'ann', a: 'a' })
+    await during(site, tab(old, site.url), '/logout', async () => {
+      pass(RENEW_AFTER)
+      await browser.get('/set/b')
+    })
+    expect((await look(browser)).data).toEqual({})
+    await site.stop()
+  })
 
   it('comes by its age, for one that was issued by a process that did not renew ids', () =>
     play(memory, async ({ store }) => {

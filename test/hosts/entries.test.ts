@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it, vi } from 'vitest'
-import { fileStore, session as routerSession } from '../../lib/bun-router.ts'
+import { fileStore, MemoryStore as RouterStore, session as routerSession } from '../../lib/bun-router.ts'
 import { FileStore, fromExpressStore, MemoryStore, session } from '../../lib/bunway.ts'
 import { RedisStore, MemoryStore as Store } from '../../lib/index.ts'
 import { mockSession, storeContract } from '../../lib/testing.ts'
@@ -32,6 +32,27 @@ const lifetimeOf = (response: Response): number => {
   const expires = /Expires=([^;]+)/.exec(response.headers.get('set-cookie') ?? '')?.[1]
   return Math.round((Date.parse(expires ?? '') - Date.now()) / 10_000) * 10
 }
+
+it('what a renewal leaves under the old id is a session to nobody who asks the stores of the entries', async () => {
+  const folder = (name: string) => ({ path: join(path, name), reapInterval: Infinity })
+  const stores = [new MemoryStore(), new FileStore(folder('bunway')), new RouterStore(), fileStore(folder('router'))]
+  for (const store of stores) {
+    const sessions = routerSession({ secret, store, renew: true, renewAfter: Number.MIN_VALUE })
+    const ids: string[] = []
+    const ask = (cookie: string): Promise<Response> =>
+      sessions(new Request('http://host/', { headers: { cookie } }), (req) => {
+        ids.push(req.sessionID)
+        req.session.n = ids.length
+        return new Response('done')
+      })
+    const cookie = (await ask('')).headers.get('set-cookie')?.split(';')[0] as string
+    expect((await ask(cookie)).headers.get('set-cookie')).not.toContain(cookie)
+    expect((await store.get(ids[0] as string)) ?? null).toBe(null)
+    expect(await (store as Anything).length()).toBe(1)
+    const all: object = await store.all()
+    expect(Object.values(all)).toMatchObject([{ n: 2 }])
+  }
+})
 
 describe('unisession/bunway', () => {
   storeContract({ describe, it, expect }, () => ({ store: new MemoryStore() as never }))

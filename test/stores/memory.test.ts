@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { MemoryStore } from '../../lib/index.ts'
+import { DRIVER, type Driver } from '../../lib/port.ts'
+import { Pointer } from '../../lib/successor.ts'
 import { storeContract } from '../../lib/testing.ts'
 
 const session = (n: number, maxAge: number | null = 60_000) => ({
@@ -46,6 +48,26 @@ describe('MemoryStore', () => {
       await store.set(`s${n}`, session(n))
       expect(store.size).toBe(3)
     }
+  })
+
+  it('keeps as many pointers as sessions, the latest, and frees those whose time is over', async () => {
+    vi.useFakeTimers()
+    const store = new MemoryStore({ max: 2, reapInterval: 1_000 })
+    const driver = store[DRIVER]() as Driver
+    const pointTo = async (n: number): Promise<void> => {
+      await store.set(`s${n}`, session(n))
+      const at = Date.now() + 10_000
+      await driver.update(`s${n}`, '', () => new Pointer({ id: 'elsewhere', until: at }, `s${n}`, ['secret'], at))
+    }
+    for (const n of [1, 2, 3]) await pointTo(n)
+    const kept = () => [1, 2, 3].filter((n) => driver.read(`s${n}`) !== undefined)
+    expect([store.size, kept()]).toEqual([0, [2, 3]])
+    expect([await store.get('s3'), await store.length(), await store.all()]).toEqual([undefined, 0, {}])
+    await store.set('s3', session(3))
+    expect(await store.get('s3')).toMatchObject({ n: 3 })
+    vi.advanceTimersByTime(12_000)
+    expect(kept()).toEqual([3])
+    vi.useRealTimers()
   })
 
   it('counts and lists without making a session used', async () => {
