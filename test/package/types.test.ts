@@ -2,8 +2,12 @@
 import { execFile } from 'node:child_process'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Installation, install, root } from '../support/install.ts'
+
+const script = fileURLToPath(new URL('fixture/compile.mjs', import.meta.url))
 
 const own = ['app.ts', 'declared.ts', 'deep.ts', 'hosts.ts', 'stores.ts', 'wrong.ts']
 const strict = {
@@ -51,27 +55,13 @@ const interop = (moduleResolution: string): Project => ({
   options: { module: 'commonjs', esModuleInterop: true, moduleResolution },
 })
 
-/** What the compiler says against a project. */
-async function compile(app: Installation, folder: string, compiler: string, project: Project): Promise<string> {
-  const { type, files, options } = project
-  const cwd = await app.project(`${folder}-${compiler}`, files, {
-    'package.json': { type },
-    'tsconfig.json': { compilerOptions: { ...strict, ...options }, files },
-  })
-  const tsc = join(root, 'node_modules', compiler, 'bin/tsc')
-  return new Promise((resolve) => {
-    execFile(process.execPath, [tsc], { cwd }, (error, stdout) => resolve(error ? stdout || error.message : ''))
-  })
-}
+type Compiler = 'typescript' | 'typescript5'
 
-describe.concurrent('as express-session', () => {
-  let app: Installation
-  beforeAll(async () => {
-    app = await install('express-session')
-  })
-  afterAll(() => app.remove())
+const paths = { 'express-session': ['../node_modules/unisession/dist/index.d.cts'] }
 
-  test.each([
+/** By the name under which our package is installed. */
+const projects: Record<'express-session' | 'unisession', [Compiler, string, Project][]> = {
+  'express-session': [
     ['typescript', 'ES modules', esm],
     ['typescript', 'the declarations themselves', libraries],
     ['typescript', 'what is new', additions],
@@ -82,25 +72,47 @@ describe.concurrent('as express-session', () => {
     ['typescript5', 'CommonJS', cjs],
     ['typescript5', 'a bundler', bundled],
     ['typescript5', 'CommonJS by esModuleInterop, before there was `exports`', interop('node10')],
-  ])('%s: %s', async (compiler, name, project) => {
-    expect(await compile(app, name.replace(/\W+/g, '-'), compiler, project)).toBe('')
-  })
+  ],
+  // Beside types that were made for express-session.
+  unisession: [
+    ['typescript', 'stores of those types are accepted', { ...esm, files: [...own, 'third-party.ts'] }],
+    ['typescript', 'with `paths`, our types stand in for them', { ...cjs, options: { ...cjs.options, paths } }],
+  ],
+}
+
+const apps: Installation[] = []
+/** What a compiler says against a project, by the name of our package, the compiler's and the project's. */
+const said = new Map<string, string>()
+
+beforeAll(async () => {
+  const folders: Record<Compiler, Map<string, string>> = { typescript: new Map(), typescript5: new Map() }
+  for (const name of ['express-session', 'unisession'] as const) {
+    const app = await install(name)
+    apps.push(app)
+    if (name === 'unisession') {
+      const theirs = 'node_modules/@types/express-session'
+      await cp(join(root, theirs), join(app.dir, theirs), { recursive: true })
+    }
+    for (const [index, [compiler, title, { type, files, options }]] of projects[name].entries()) {
+      const folder = await app.project(`app-${index}`, files, {
+        'package.json': { type },
+        'tsconfig.json': { compilerOptions: { ...strict, ...options }, files },
+      })
+      folders[compiler].set(folder, `${name} ${compiler} ${title}`)
+    }
+  }
+  await Promise.all(
+    Object.entries(folders).map(async ([compiler, titles]) => {
+      const { stdout } = await promisify(execFile)(process.execPath, [script, compiler, ...titles.keys()])
+      const answers: Record<string, string> = JSON.parse(stdout)
+      for (const [folder, title] of titles) said.set(title, answers[folder] as string)
+    }),
+  )
 })
+afterAll(() => Promise.all(apps.map((app) => app.remove())))
 
-describe.concurrent('as unisession, beside types that were made for express-session', () => {
-  const theirs = 'node_modules/@types/express-session'
-  let app: Installation
-  beforeAll(async () => {
-    app = await install('unisession')
-    await cp(join(root, theirs), join(app.dir, theirs), { recursive: true })
-  })
-  afterAll(() => app.remove())
-
-  test('stores of those types are accepted', async () => {
-    expect(await compile(app, 'beside', 'typescript', { ...esm, files: [...own, 'third-party.ts'] })).toBe('')
-  })
-  test('with `paths`, our types stand in for them', async () => {
-    const paths = { 'express-session': ['../node_modules/unisession/dist/index.d.cts'] }
-    expect(await compile(app, 'paths', 'typescript', { ...cjs, options: { ...cjs.options, paths } })).toBe('')
+describe.each(Object.entries(projects))('as %s', (name, projects) => {
+  test.each(projects)('%s: %s', (compiler, title) => {
+    expect(said.get(`${name} ${compiler} ${title}`)).toBe('')
   })
 })
