@@ -1,6 +1,7 @@
 // Sessions on Hono: one middleware around ours. On Bun: `bun examples/hono.ts`; on Node with @hono/node-server.
 
-import { type Context, Hono } from 'hono'
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
 import { createMiddleware } from 'hono/factory'
 import { type Session, type SessionData, session } from 'unisession'
 
@@ -22,27 +23,33 @@ const sessions = session({
   cookie: { maxAge: 3_600_000, sameSite: 'lax', secure: 'auto' },
 })
 
+/** A request after our middleware has seen it. Others may put a new one into `c.req.raw`: ask `c.var.visit`. */
+interface Visit extends Request {
+  session: Session & Partial<SessionData>
+}
+interface Env {
+  Variables: { visit: Visit }
+}
+
 /** Ours takes a Request and gives a Response; Hono's response is what its context holds after `next()`. */
-const withSession = createMiddleware(async (c, next) => {
-  const response = await sessions(c.req.raw, async () => {
+const withSession = createMiddleware<Env>(async (c, next) => {
+  c.res = await sessions(c.req.raw, async (req) => {
+    c.set('visit', req)
     await next()
-    return c.res
+    const { res } = c
+    // Hono would put its headers over those of the response that is sent, of an error page too.
+    c.res = undefined
+    return res
   })
-  if (response === c.res) return
-  // Unset first: Hono would put the old headers over the new ones, our cookie under them.
-  c.res = undefined
-  c.res = response
 })
 
-/** Asked each time: after `regenerate()` there is a new one. */
-const sessionOf = (c: Context) => (c.req.raw as Request & { session: Session & Partial<SessionData> }).session
-
-const app = new Hono()
+const app = new Hono<Env>()
 
 app.use(withSession)
+app.use(bodyLimit({ maxSize: 10_000 }))
 
 app.get('/', (c) => {
-  const session = sessionOf(c)
+  const { session } = c.var.visit
   session.visits = (session.visits ?? 0) + 1
   return c.json({ username: session.username, visits: session.visits, messages: session.flash('info') })
 })
@@ -50,14 +57,16 @@ app.get('/', (c) => {
 app.post('/sign-in', async (c) => {
   const { username } = await c.req.json<{ username: string }>()
   // After checking a password. A new id whenever rights change: nobody can plant one before and use it afterwards.
-  await sessionOf(c).regenerate()
-  sessionOf(c).username = username
-  sessionOf(c).flash('info', 'Welcome, %s.', username)
+  await c.var.visit.session.regenerate()
+  // Another session than before: ask the request for it each time.
+  const { session } = c.var.visit
+  session.username = username
+  session.flash('info', 'Welcome, %s.', username)
   return c.redirect('/', 303)
 })
 
 app.post('/sign-out', async (c) => {
-  await sessionOf(c).destroy()
+  await c.var.visit.session.destroy()
   return c.redirect('/', 303)
 })
 

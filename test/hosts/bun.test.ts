@@ -11,4 +11,5 @@ describe.skipIf(!bun)('under Bun', () => {
   describeHost('bun-router', start('router'), fetchStyle)
   describeHost('bun-router, newer', start('newerRouter'), fetchStyle)
   describeHost('a bare fetch handler on Bun', start('fetch'), fetchStyle)
+  describeHost('Hono on Bun', start('hono'), { ...fetchStyle, savesWhatThrows: true })
 })

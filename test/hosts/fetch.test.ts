@@ -1,7 +1,26 @@
+import { expect, test } from 'vitest'
+import { Browser } from '../support/jar.ts'
 import { serveFetch } from '../support/serve.ts'
 import { createFetchApp } from './fixture/fetch.ts'
+import { createHonoApp } from './fixture/hono.ts'
 import { describeHost } from './table.ts'
 
 const traits = { answersBeforeErrors: false, savesWhatThrows: false }
 
 describeHost('a bare fetch handler on Node', () => serveFetch(createFetchApp()), traits)
+// An error becomes a page before the middleware sees it.
+describeHost('Hono on Node', () => serveFetch(createHonoApp()), { ...traits, savesWhatThrows: true })
+
+test("Hono's methodOverride, before the session, answers with the session of the request that it makes", async () => {
+  const server = await serveFetch(createHonoApp())
+  try {
+    const browser = new Browser(server.url)
+    const set = await browser.get('/plain/set?user=ann&method=GET', { method: 'POST' })
+    expect(set.setCookies).toHaveLength(1)
+    expect((await browser.get('/plain/look?method=GET', { method: 'POST' })).json).toMatchObject({
+      data: { user: 'ann' },
+    })
+  } finally {
+    await server.stop()
+  }
+})
