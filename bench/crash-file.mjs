@@ -17,14 +17,17 @@ const bun = values.bun ? fileURLToPath(new URL('../node_modules/.bin/bun', impor
 const path = await mkdtemp(join(tmpdir(), 'crash-file-'))
 const rounds = Number(values.rounds)
 let acknowledged = 0
+let slowest = 0
 const faults = []
 for (let round = 0; round < rounds; round++) {
   const wreck = await crash(path, round, bun)
   acknowledged += wreck.acknowledged
+  slowest = Math.max(slowest, wreck.writable)
   faults.push(...wreck.faults)
 }
 await rm(path, { recursive: true })
 
 console.log(`${rounds} rounds, ${acknowledged} writes acknowledged, ${faults.length} faults`)
+console.log(`all sessions written again after at most ${slowest.toFixed(0)} ms`)
 for (const fault of faults) console.log(fault)
 process.exitCode = faults.length > 0 || acknowledged === 0 ? 1 : 0

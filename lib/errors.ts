@@ -22,8 +22,8 @@ export class SessionError extends Error {
 }
 
 /** A wrong option: a TypeError, as express-session throws, with our code on it. */
-export function optionError(message: string): TypeError & { code: SessionErrorCode } {
-  return Object.assign(new TypeError(message), {
+export function optionError(message: string, options?: { cause?: unknown }): TypeError & { code: SessionErrorCode } {
+  return Object.assign(new TypeError(message, options), {
     code: 'ERR_SESSION_OPTION' as const,
   })
 }

@@ -1,8 +1,9 @@
 // FileStore: sessions in a folder, one file each, shared by all processes of a machine.
 //
-//   <path>/<2 hex>/<62 hex><extension>           a record; the hex digits are the SHA-256 of its id
-//   <path>/<2 hex>/<62 hex><extension>.lock      its next content, and the lock of whoever writes it (lock.ts)
-//   <path>/<2 hex>/<62 hex><extension>.corrupt   a record that could not be read
+//   <path>/<2 hex>/<62 hex><extension>              a record; the hex digits are the SHA-256 of its id
+//   <path>/<2 hex>/<62 hex><extension>.lock         the lock of whoever changes it (lock.ts)
+//   <path>/<2 hex>/<62 hex><extension>.<name>.next  its next content
+//   <path>/<2 hex>/<62 hex><extension>.corrupt      a record that could not be read
 //
 // A record's mtime is the date on which it expires: a touch need not rewrite it, a reaper need not read it. The date
 // inside is the one of the last write. The later of the two holds, as a copy or an editor sets the mtime to its own.
@@ -11,18 +12,18 @@
 // that who counts sessions reads those few files that have such a date, and of all others looks at the date alone.
 
 import crypto from 'node:crypto'
-import fs from 'node:fs'
-import { join, resolve, sep } from 'node:path'
+import type fs from 'node:fs'
+import { join, sep } from 'node:path'
 import { Cookie, type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
 import { debug } from '../lib/diagnostics.ts'
 import { optionError } from '../lib/errors.ts'
 import { lintMilliseconds } from '../lib/lint.ts'
-import { chain, isPromise, type Maybe, settle } from '../lib/maybe.ts'
+import { settle } from '../lib/maybe.ts'
 import type { Driver, Make, Touched } from '../lib/port.ts'
 import { cookieIn, type Outgoing, type Stored, splitRecord, withCookie } from '../lib/snapshot.ts'
 import { isPointer } from '../lib/successor.ts'
-import { inBackground, now, turn } from '../lib/timers.ts'
-import { codeOf, type Disk, Pace, patiently, readText, type Steps, unlessMissing, wait } from './disk.ts'
+import { inBackground } from '../lib/timers.ts'
+import { codeOf, disk, Lanes, patiently, readText, unlessMissing } from './disk.ts'
 import {
   type AllCallback,
   DriverStore,
@@ -31,12 +32,16 @@ import {
   LONGEST_DELAY,
   type PlainSession,
 } from './driver.ts'
-import { acquire, flushFolder, publish, release, SIGNATURE, SUFFIX } from './lock.ts'
+import { checkSync, readFolder } from './folder.ts'
+import { exclusively, flushFolder, type Lock, type Terms, tidy } from './lock.ts'
 import { FILE_OPTIONS, readStoreOptions } from './options.ts'
 
 export interface FileStoreOptions {
-  /** The folder for the sessions, made when it is missing; a relative path counts from the working directory. */
-  path: string
+  /**
+   * The folder for the sessions, as text or a `file:` URL; a relative path counts from the working directory. It is
+   * looked at when the store is made, and made by the first session when it is missing.
+   */
+  path: string | URL
   /** How long a session whose cookie sets no date lives after its last write or touch, in milliseconds. Default 24 hours. */
   ttl?: number | undefined
   /** How files are written; files in either encoding are read. Default `'utf8'`. */
@@ -78,15 +83,18 @@ const COARSE = 2_000
 const HEAD = 4_096
 /** Where our part of a file ends and the record begins. Quotes within an id are escaped, so this is nowhere before. */
 const SESSION = ',"session":'
-/** Records remembered as they were read, for those who then change them. */
-const REMEMBERED = 256
+/** Characters of records remembered as they were read, for those who read them again or change them. */
+const REMEMBERED = 4_000_000
 /** Milliseconds after a change in which a file system may give another change the same date. */
 const RACY = 20
-/** Milliseconds of work at a stretch on many files. */
-const SLICE = 5
+/** Operations at once, of each kind. */
+const LANES = 16
 /** Milliseconds that an expired session is left where it is. */
 const GRACE = 1_000
-/** Milliseconds after which a lock that nobody waits for is deleted. */
+// A session's life that is extended by less than this, or by less than this part of it, is left to the next request.
+const SLACK = 60_000
+const SLACK_PART = 0.05
+/** Milliseconds after which what a writer has left is deleted, though nobody can say that the writer is dead. */
 const ABANDONED = 60_000
 
 /**
@@ -106,15 +114,18 @@ export class FileStore extends DriverStore {
   readonly #extension: string
   readonly #sync: boolean
   readonly #ownName: RegExp
-  readonly #reads = new Pace()
-  readonly #writes = new Pace()
-  readonly #touches = new Pace()
-  /** Records as they were read last, by file. */
+  readonly #reads = new Lanes(LANES)
+  readonly #writes = new Lanes(LANES)
+  /** Records as they were read last, by file; the one that was used last is the last. */
   readonly #seen = new Map<string, FoundRecord>()
+  #seenLength = 0
   /** Changes under way in this process, by file: they wait for each other here, not at the lock. */
   readonly #changes = new Map<string, Promise<unknown>>()
 
-  /** @throws TypeError with the code `ERR_SESSION_OPTION` for an option that makes no sense. */
+  /**
+   * @throws TypeError with the code `ERR_SESSION_OPTION` for an option that makes no sense, or a folder that cannot be
+   * made, read or written.
+   */
   constructor(options: FileStoreOptions) {
     super()
     const {
@@ -125,9 +136,6 @@ export class FileStore extends DriverStore {
       reapInterval = 600_000,
       sync = false,
     } = readStoreOptions(options, FILE_OPTIONS)
-    if (typeof path !== 'string' || path === '' || path.includes('\0')) {
-      throw optionError("path option of FileStore must be the folder for the sessions, such as './sessions'")
-    }
     if (!(Number.isFinite(ttl) && ttl > 0)) {
       throw optionError('ttl option of FileStore must be a number of milliseconds above 0')
     }
@@ -141,15 +149,17 @@ export class FileStore extends DriverStore {
       throw optionError('reapInterval option of FileStore must be a number of milliseconds above 0 (Infinity: never)')
     }
     if (typeof sync !== 'boolean') throw optionError('sync option of FileStore must be true or false')
+    if (sync) checkSync()
     lintMilliseconds('ttl option of FileStore', ttl)
     lintMilliseconds('reapInterval option of FileStore', reapInterval)
 
-    this.path = resolve(path)
+    this.path = readFolder(path)
     this.ttl = ttl
     this.#encoding = encoding
     this.#extension = fileExtension
     this.#sync = sync
-    this.#ownName = new RegExp(`^[0-9a-f]{62}${fileExtension.replaceAll('.', '\\.')}(${SUFFIX.replace('.', '\\.')})?$`)
+    const extension = fileExtension.replaceAll('.', '\\.')
+    this.#ownName = new RegExp(`^[0-9a-f]{62}${extension}((?:\\.lock)*(?:\\.lock|\\.[0-9a-f]+-\\d+\\.next))?$`)
     if (reapInterval !== Infinity) {
       const interval = Math.min(reapInterval, LONGEST_DELAY)
       // Soon for the first time, as some processes never get old; not in all processes at once.
@@ -186,7 +196,9 @@ export class FileStore extends DriverStore {
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => this.#take(sid),
-    remove: (sid) => chain(this.#remove(this.#fileOf(sid)), () => undefined),
+    remove: async (sid) => {
+      await this.#remove(this.#fileOf(sid))
+    },
   }
 
   /** @internal */
@@ -206,40 +218,54 @@ export class FileStore extends DriverStore {
     return `${this.path}${sep}${name.slice(0, 2)}${sep}${name.slice(2)}${this.#extension}`
   }
 
-  #read(sid: string): Maybe<string | undefined> {
+  async #read(sid: string): Promise<string | undefined> {
     const file = this.#fileOf(sid)
-    const found = this.#reads.run((disk) => load(disk, file, sid))
-    return chain(found, (found): Maybe<string | undefined> => {
-      if (!found?.damage) {
-        if (found) this.#remember(file, found)
-        return live(found)?.json
-      }
-      return chain(this.#setAside(file, sid, found.damage), (gone) => (gone ? undefined : this.#read(sid)))
-    })
+    for (;;) {
+      const found = await this.#reads.run(() => this.#look(file, sid))
+      if (!found?.damage) return live(found)?.json
+      if (await this.#setAside(file, sid, found.damage)) return undefined
+    }
   }
 
-  /** A change of the file right after would leave its date: then it has to be read again. */
+  /** What is in the place of a record; read again only where it may have changed. */
+  async #look(file: string, sid: string): Promise<Found | undefined> {
+    const seen = this.#seen.get(file)
+    const found = seen && (await isUnchanged(file, seen.stats)) ? seen : await load(file, sid)
+    this.#forget(file)
+    if (found?.content) this.#remember(file, found)
+    return found
+  }
+
   #remember(file: string, found: FoundRecord): void {
-    this.#seen.delete(file)
+    // A change right after would leave its date.
     if (Date.now() - found.stats.ctimeMs < RACY) return
+    this.#forget(file)
     this.#seen.set(file, found)
-    if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.keys().next().value as string)
+    this.#seenLength += found.content.json.length
+    for (const oldest of this.#seen.keys()) {
+      if (this.#seenLength <= REMEMBERED) break
+      this.#forget(oldest)
+    }
   }
 
-  #write(sid: string, json: string, expires: number | undefined): Maybe<void> {
-    const written = this.#replace(sid, { create: true }, () => ({ json, expires }))
-    return chain(written, () => {})
+  #forget(file: string): void {
+    const seen = this.#seen.get(file)
+    if (!seen) return
+    this.#seen.delete(file)
+    this.#seenLength -= seen.content.json.length
   }
 
-  #update(sid: string, from: Stored, make: Make): Maybe<string | undefined> {
+  async #write(sid: string, json: string, expires: number | undefined): Promise<void> {
+    await this.#replace(sid, { create: true }, async () => ({ json, expires }))
+  }
+
+  async #update(sid: string, from: Stored, make: Make): Promise<string | undefined> {
     let damage: SyntaxError | undefined
     let kept: string | undefined
-    const seen = this.#seen
-    const updated = this.#replace(sid, { create: false }, function* (disk, file) {
-      const known = seen.get(file)
-      seen.delete(file)
-      const isThere = known?.content.json === from && (yield* isUnchanged(disk, file, known.stats))
-      const found = isThere ? known : yield* load(disk, file, sid)
+    const updated = await this.#replace(sid, {}, async (file) => {
+      const seen = this.#seen.get(file)
+      const isThere = seen?.content.json === from && (await isUnchanged(file, seen.stats))
+      const found = isThere ? seen : await load(file, sid)
       damage = found?.damage
       const current = live(found)
       if (!current) return undefined
@@ -249,117 +275,88 @@ export class FileStore extends DriverStore {
       const expires = expiryOf(session.cookie)
       return { json: session.json, expires: session.isPointer && expires ? Math.ceil(expires / 1000) * 1000 : expires }
     })
-    return chain(updated, (json) =>
-      damage ? chain(this.#setAside(this.#fileOf(sid), sid, damage), () => undefined) : (json ?? kept),
-    )
+    if (!damage) return updated ?? kept
+    await this.#setAside(this.#fileOf(sid), sid, damage)
+    return undefined
   }
 
-  #touch(sid: string, { cookie }: Outgoing, date: number | undefined, loaded?: CookieData): Maybe<Touched> {
+  async #touch(sid: string, session: Outgoing, date: number | undefined, loaded?: CookieData): Promise<Touched> {
+    const { cookie } = session
     const expires = date ?? Date.now() + this.ttl
     const file = this.#fileOf(sid)
-    const touched = this.#touches.run((disk) => extend(disk, file, sid, { cookie, expires, loaded }))
-    return chain(touched, (touched): Maybe<Touched> => {
-      if (touched !== 'differs') return touched
-      let outcome: Touched = 'gone'
-      const rewritten = this.#replace(sid, { create: false }, function* (disk) {
-        const current = live(yield* load(disk, file, sid))
-        if (!current) return undefined
-        if (isPointer(current.json)) {
-          outcome = 'moved'
-          return undefined
-        }
-        const isChanged = hasOtherLifetime(cookieIn(current.json), loaded)
-        outcome = isChanged ? 'changed' : 'extended'
-        if (isChanged) return undefined
-        return { json: cookie ? withCookie(current.json, cookie) : current.json, expires }
-      })
-      return chain(rewritten, () => outcome)
+    if (!session.announced && lastsAlmost(live(this.#seen.get(file)), cookie, expires)) return undefined
+    const touched = await this.#writes.run(() => extend(file, sid, { cookie, expires, loaded }))
+    if (touched !== 'differs') return touched
+    let outcome: Touched = 'gone'
+    await this.#replace(sid, {}, async () => {
+      const current = live(await load(file, sid))
+      if (!current) return undefined
+      if (isPointer(current.json)) {
+        outcome = 'moved'
+        return undefined
+      }
+      const isChanged = hasOtherLifetime(cookieIn(current.json), loaded)
+      outcome = isChanged ? 'changed' : 'extended'
+      if (isChanged) return undefined
+      return { json: cookie ? withCookie(current.json, cookie) : current.json, expires }
     })
+    return outcome
   }
 
-  #take(sid: string): Maybe<string | undefined> {
-    return chain(this.#remove(this.#fileOf(sid), sid), (found) => live(found)?.json)
+  async #take(sid: string): Promise<string | undefined> {
+    return live(await this.#remove(this.#fileOf(sid), sid))?.json
   }
 
   /** Deletes a record; with `sid` it answers with what was there, and leaves a pointer. */
-  #remove(file: string, sid?: string): Maybe<Found | undefined> {
-    const sync = this.#sync
-    return this.#change(file, function* (disk) {
-      for (;;) {
-        const lock = yield* acquire(disk, file)
-        if (!lock) return undefined
-        let found: Found | undefined
-        try {
-          if (sid !== undefined) found = yield* load(disk, file, sid)
-          const pointer = live(found)
-          if (!pointer || !isPointer(pointer.json)) yield* unlessMissing(() => disk.unlink(file))
-        } catch (error) {
-          yield* release(disk, lock)
-          throw error
-        }
-        // Without the lock, another writer may have put back what it had read before.
-        if (!(yield* release(disk, lock))) continue
-        if (sync) yield* flushFolder(file)
-        return found
-      }
+  #remove(file: string, sid?: string): Promise<Found | undefined> {
+    return this.#change(file, {}, async (lock) => {
+      const found = sid === undefined ? undefined : await load(file, sid)
+      const pointer = live(found)
+      if (!pointer || !isPointer(pointer.json)) await unlessMissing(() => disk.unlink(file))
+      // Without the lock, another writer may have put back what it had read before.
+      await lock.confirm()
+      if (this.#sync) await flushFolder(file)
+      return found
     })
   }
 
   /**
    * Writes what `produce` makes under the lock, which it does again when the lock is lost; nothing where it answers
-   * undefined, or where the folder is missing and `create` is false. Answers with the JSON that was written.
+   * undefined, or where the folder is missing and `create` is not set. Answers with the JSON that was written.
    */
   #replace(
     sid: string,
-    options: { create: boolean },
-    produce: (disk: Disk, file: string) => Steps<Next | undefined> | Next,
-  ): Maybe<string | undefined> {
+    options: { create?: boolean },
+    produce: (file: string) => Promise<Next | undefined>,
+  ): Promise<string | undefined> {
     const file = this.#fileOf(sid)
     const id = JSON.stringify(sid)
-    return this.#change(file, (disk) => this.#publish(disk, file, id, options, produce))
-  }
-
-  *#publish(
-    disk: Disk,
-    file: string,
-    id: string,
-    options: { create: boolean },
-    produce: (disk: Disk, file: string) => Steps<Next | undefined> | Next,
-  ): Steps<string | undefined> {
-    for (;;) {
-      const lock = yield* acquire(disk, file, options)
-      if (!lock) return undefined
-      let next: Next | undefined
-      try {
-        const produced = produce(disk, file)
-        next = 'json' in produced ? produced : yield* produced
-      } catch (error) {
-        yield* release(disk, lock)
-        throw error
-      }
-      if (!next) {
-        yield* release(disk, lock)
-        return undefined
-      }
+    return this.#change(file, options, async (lock) => {
+      const next = await produce(file)
+      if (!next) return undefined
       const expires = Math.round(next.expires ?? Date.now() + this.ttl)
-      const published = yield* publish(disk, lock, file, {
-        text: `${SIGNATURE}"id":${id},"expires":${expires}${SESSION}${next.json}}\n`,
-        encoding: this.#encoding,
+      await lock.publish({
+        text: `"id":${id},"expires":${expires}${SESSION}${next.json}}\n`,
         time: timeOf(expires),
         sync: this.#sync,
       })
-      if (published) return next.json
-    }
+      return next.json
+    })
   }
 
   /** Runs a change of `file` after those of this process that are under way. */
-  #change<T>(file: string, work: (disk: Disk) => Steps<T>): Maybe<T> {
-    const go = (): Maybe<T> => this.#writes.run(work, this.#sync)
-    const before = this.#changes.get(file)
-    const result = before ? before.then(go) : go()
-    if (!isPromise(result)) return result
+  #change<T>(
+    file: string,
+    options: Pick<Terms, 'create' | 'patient'>,
+    work: (lock: Lock) => Promise<T>,
+  ): Promise<T | undefined> {
+    const go = (): Promise<T | undefined> =>
+      exclusively(file, { lanes: this.#writes, encoding: this.#encoding, ...options }, work)
+    const result = this.#changes.get(file)?.then(go) ?? go()
     const done = (): void => {
-      if (this.#changes.get(file) === tail) this.#changes.delete(file)
+      if (this.#changes.get(file) !== tail) return
+      this.#changes.delete(file)
+      this.#forget(file)
     }
     const tail = result.then(done, done)
     this.#changes.set(file, tail)
@@ -367,78 +364,66 @@ export class FileStore extends DriverStore {
   }
 
   /** Keeps what cannot be read out of the way. False: it can be read by now. Fails only where a listener does. */
-  #setAside(file: string, sid: string | undefined, damage: SyntaxError): Maybe<boolean> {
-    const moved = this.#change(file, function* (disk) {
-      try {
-        const lock = yield* acquire(disk, file)
-        if (!lock) return true
-        try {
-          const found = yield* load(disk, file, sid)
-          if (found && !found.damage && isJson(found.content.json)) return false
-          if (found) yield* patiently(() => disk.rename(file, unusedName(file)))
-        } finally {
-          yield* release(disk, lock)
-        }
-      } catch (error) {
-        debug('%s is damaged, and cannot be renamed: %s', file, error)
-      }
-      return true
-    })
-    return chain(moved, (moved) => {
-      if (moved) this.emit('corrupt', sid, damage)
-      return moved
-    })
+  async #setAside(file: string, sid: string | undefined, damage: SyntaxError): Promise<boolean> {
+    try {
+      const isSound = await this.#change(file, {}, async () => {
+        const found = await load(file, sid)
+        if (found && !found.damage && isJson(found.content.json)) return true
+        if (found) await moveAside(file)
+        return false
+      })
+      if (isSound) return false
+    } catch (error) {
+      debug('%s is damaged, and cannot be renamed: %s', file, error)
+    }
+    this.emit('corrupt', sid, damage)
+    return true
   }
 
   async #all(): Promise<(PlainSession & { id: string })[]> {
     const all: (PlainSession & { id: string })[] = []
-    const take = (file: string, found: Found | undefined): Maybe<unknown> => {
-      if (found?.damage) return this.#setAside(file, undefined, found.damage)
+    await this.#walk(LANES, async (file, isRecord) => {
+      if (!isRecord) return
+      const found = await this.#reads.run(() => load(file))
+      if (found?.damage) {
+        await this.#setAside(file, undefined, found.damage)
+        return
+      }
       const current = live(found)
       const isSession = current && !isPointer(current.json) && this.#fileOf(current.id) === file
       const session = isSession ? this.parse(current.id, current.json) : undefined
       if (session) all.push({ ...session, id: (current as Content).id })
-      return undefined
-    }
-    await this.#walk(turn, (file, isLock) => {
-      if (isLock) return undefined
-      const found = this.#reads.run((disk) => load(disk, file))
-      return chain(found, (found) => take(file, found))
     })
     return all
   }
 
   async #length(): Promise<number> {
     let length = 0
-    await this.#walk(turn, (file, isLock) => {
-      if (isLock) return undefined
-      const alive = this.#reads.run((disk) => isAlive(disk, file))
-      return chain(alive, (alive) => {
-        if (alive) length++
-      })
+    await this.#walk(LANES, async (file, isRecord) => {
+      if (isRecord && (await this.#reads.run(() => isAlive(file)))) length++
     })
     return length
   }
 
   async #clear(): Promise<void> {
-    await this.#walk(turn, (file, isLock) => (isLock ? undefined : this.#remove(file)))
+    await this.#walk(LANES, async (file, isRecord) => {
+      if (isRecord) await this.#remove(file)
+    })
   }
 
-  /** Visits the files that are ours. No visit, and no stretch of them, is long; `pause` comes between. */
-  async #walk(pause: () => Promise<void>, visit: (file: string, isLock: boolean) => Maybe<unknown>): Promise<void> {
-    let start = now()
+  /** Visits the files that are ours, so many at a time; what is no record is left of a writer's work on one. */
+  async #walk(width: number, visit: (file: string, isRecord: boolean) => Promise<void>): Promise<void> {
     for (const folder of await namesIn(this.path, 'ENOENT')) {
       if (!/^[0-9a-f]{2}$/.test(folder)) continue
       // A file of that name is somebody else's.
-      for (const name of await namesIn(join(this.path, folder), 'ENOENT', 'ENOTDIR')) {
-        const own = this.#ownName.exec(name)
-        if (!own) continue
-        const visited = visit(join(this.path, folder, name), own[1] !== undefined)
-        if (isPromise(visited)) await visited
-        if (now() - start < SLICE) continue
-        await pause()
-        start = now()
+      const names = (await namesIn(join(this.path, folder), 'ENOENT', 'ENOTDIR')).values()
+      const visitInTurn = async (): Promise<void> => {
+        for (const name of names) {
+          const own = this.#ownName.exec(name)
+          if (own) await visit(join(this.path, folder, name), own[1] === undefined)
+        }
       }
+      await Promise.all(Array.from({ length: width }, visitInTurn))
     }
   }
 
@@ -456,13 +441,12 @@ export class FileStore extends DriverStore {
 
   /** Deletes what expired more than `grace` ms ago: not in the very moment in which a touch may extend it. */
   async #reap(grace: number): Promise<void> {
-    await this.#walk(rest, async (file, isLock) => {
+    await this.#walk(1, async (file, isRecord) => {
       try {
-        const stats = await this.#reads.run((disk) => unlessMissing(() => disk.stat(file)))
+        const stats = await this.#reads.run(() => unlessMissing(() => disk.stat(file)))
         if (!stats) return
-        if (!isLock) {
-          if (stats.mtimeMs < Date.now() - grace) await this.#bury(file, grace)
-        } else if (stats.ctimeMs < Date.now() - ABANDONED) removeAbandoned(file)
+        if (!isRecord) await tidy(file, stats.ctimeMs < Date.now() - ABANDONED, this.#writes)
+        else if (stats.mtimeMs < Date.now() - grace) await this.#bury(file, grace)
       } catch (error) {
         debug('%s cannot be reaped: %s', file, error)
       }
@@ -470,27 +454,16 @@ export class FileStore extends DriverStore {
   }
 
   /** Deletes a record that has expired, unless a writer is at it or the date inside is a later one. */
-  #bury(file: string, grace: number): Maybe<unknown> {
-    const damage = this.#change(file, function* (disk) {
-      const lock = yield* acquire(disk, file, { patient: false })
-      if (!lock) return undefined
-      try {
-        const found = yield* load(disk, file)
-        if (found?.damage) return found.damage
-        if (found && found.content.expires < Date.now() - grace) yield* unlessMissing(() => disk.unlink(file))
-        return undefined
-      } finally {
-        yield* release(disk, lock)
-      }
+  async #bury(file: string, grace: number): Promise<void> {
+    const damage = await this.#change(file, { patient: false }, async (lock) => {
+      const found = await load(file)
+      if (found?.damage) return found.damage
+      await lock.confirm()
+      if (found && found.content.expires < Date.now() - grace) await unlessMissing(() => disk.unlink(file))
+      return undefined
     })
-    return chain(damage, (damage) => damage && this.#setAside(file, undefined, damage))
+    if (damage) await this.#setAside(file, undefined, damage)
   }
-}
-
-/** Deletes a lock that nobody waits for. At once, with nothing awaited in between: the next of this name is a live one. */
-function removeAbandoned(lock: string): void {
-  const stats = fs.statSync(lock, { throwIfNoEntry: false })
-  if (stats && stats.ctimeMs < Date.now() - ABANDONED) fs.unlinkSync(lock)
 }
 
 /** The same as `new FileStore(options)`. */
@@ -508,16 +481,16 @@ function digest(sid: string): string {
 }
 
 /** Reads what is in the place of a record; one of another id than `sid` is damage. Undefined: nothing is there. */
-function* load(disk: Disk, file: string, sid?: string): Steps<Found | undefined> {
-  const fd = yield* unlessMissing(() => disk.open(file, 'r'))
+async function load(file: string, sid?: string): Promise<Found | undefined> {
+  const fd = await unlessMissing(() => disk.open(file, 'r'))
   if (fd === undefined) return undefined
   let text: string
   let stats: fs.Stats
   try {
-    stats = yield* wait(disk.fstat(fd))
-    text = yield* readText(disk, fd, stats.size)
+    stats = await disk.fstat(fd)
+    text = await readText(fd, stats.size)
   } finally {
-    yield* wait(disk.close(fd))
+    await disk.close(fd)
   }
   try {
     return { content: decode(text, Math.round(stats.mtimeMs), sid), stats }
@@ -527,8 +500,8 @@ function* load(disk: Disk, file: string, sid?: string): Steps<Found | undefined>
 }
 
 /** Whether a file is still the one that was read, its content never changed nor its date. */
-function* isUnchanged(disk: Disk, file: string, seen: fs.Stats): Steps<boolean> {
-  const stats = yield* unlessMissing(() => disk.stat(file))
+async function isUnchanged(file: string, seen: fs.Stats): Promise<boolean> {
+  const stats = await unlessMissing(() => disk.stat(file))
   return (
     stats !== undefined &&
     stats.ino === seen.ino &&
@@ -575,29 +548,36 @@ function live(found: Found | undefined): Content | undefined {
   return found?.content && found.content.expires > Date.now() ? found.content : undefined
 }
 
-function* isAlive(disk: Disk, file: string): Steps<boolean> {
-  const stats = yield* unlessMissing(() => disk.stat(file))
+async function isAlive(file: string): Promise<boolean> {
+  const stats = await unlessMissing(() => disk.stat(file))
   if (!stats) return false
   if (stats.mtimeMs > Date.now() && stats.mtimeMs % 1000 !== 0) return true
-  const found = live(yield* load(disk, file))
+  const found = live(await load(file))
   return found !== undefined && !isPointer(found.json)
+}
+
+/** Whether a session already lives as long as `expires`, or so little less that it is left to a later request. */
+function lastsAlmost(seen: Content | undefined, cookie: Cookie | undefined, expires: number): boolean {
+  if (!seen || expires < seen.expires) return false
+  if (expires - seen.expires > Math.min(SLACK, (expires - Date.now()) * SLACK_PART)) return false
+  const stored = cookieIn(seen.json)
+  return !cookie || (stored !== undefined && undated(cookie) === undated(stored))
 }
 
 /**
  * Extends a session by nothing but its file's mtime. `differs`: its record has to be written, as the cookie is another
  * or the date is one that the mtime cannot say.
  */
-function* extend(
-  disk: Disk,
+async function extend(
   file: string,
   sid: string,
   { cookie, expires, loaded }: { cookie: Cookie | undefined; expires: number; loaded: CookieData | undefined },
-): Steps<Touched | 'differs'> {
-  const fd = yield* unlessMissing(() => disk.open(file, 'r+'))
+): Promise<Touched | 'differs'> {
+  const fd = await unlessMissing(() => disk.open(file, 'r+'))
   if (fd === undefined) return 'gone'
   try {
-    const { size, mtimeMs } = yield* wait(disk.fstat(fd))
-    const head = yield* readText(disk, fd, Math.min(size, HEAD))
+    const { size, mtimeMs } = await disk.fstat(fd)
+    const head = await readText(fd, Math.min(size, HEAD))
     const at = head.indexOf(SESSION)
     const stored = at === -1 ? undefined : splitRecord(head.slice(at + SESSION.length))?.cookie
     if (!stored) return 'differs'
@@ -606,13 +586,14 @@ function* extend(
     if (Math.max(own.expires, mtimeMs) <= Date.now()) return 'gone'
     if (hasOtherLifetime(stored, loaded)) return 'changed'
     if (expires < own.expires || (cookie && undated(cookie) !== undated(loaded ?? stored))) return 'differs'
-    yield* wait(disk.futimes(fd, timeOf(expires)))
+    await disk.futimes(fd, timeOf(expires))
     return 'extended'
   } catch (error) {
-    if (error instanceof SyntaxError) return 'differs'
+    // Node's permission model has no futimes.
+    if (error instanceof SyntaxError || codeOf(error) === 'ERR_ACCESS_DENIED') return 'differs'
     throw error
   } finally {
-    yield* wait(disk.close(fd))
+    await disk.close(fd)
   }
 }
 
@@ -642,25 +623,21 @@ function isJson(text: string): boolean {
   }
 }
 
-/** A name for a damaged file that does not hide an earlier one. */
-function unusedName(file: string): string {
+/** Renames a damaged file, hiding no earlier one. */
+async function moveAside(file: string): Promise<void> {
   for (let n = 1; ; n++) {
     const name = n === 1 ? `${file}.corrupt` : `${file}.${n}.corrupt`
-    if (!fs.existsSync(name)) return name
+    if (await unlessMissing(() => disk.stat(name))) continue
+    return patiently(() => disk.rename(file, name))
   }
 }
 
 /** What is in a folder; nothing where opening it fails in one of these ways. */
 async function namesIn(folder: string, ...missing: string[]): Promise<string[]> {
   try {
-    return await fs.promises.readdir(folder)
+    return await disk.list(folder)
   } catch (error) {
     if (missing.includes(codeOf(error) as string)) return []
     throw error
   }
-}
-
-/** Leaves the event loop to others for as long as it was taken; keeps no process alive. */
-function rest(): Promise<void> {
-  return new Promise((resolve) => inBackground(SLICE, resolve))
 }
