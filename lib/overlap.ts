@@ -18,45 +18,58 @@ class Flight {
   /** What this process wrote last. */
   latest: Stored | undefined
   /** The last that must be alone with the record, and those at work beside each other since. */
-  #tail: Promise<unknown> | undefined
-  readonly #beside = new Set<Promise<unknown>>()
+  #tail: Turn | undefined
+  readonly #beside = new Set<Turn>()
 
   /** Runs `work` alone, after all that was begun before; at once when that is nothing. */
   queue<T>(work: () => Maybe<T>): Maybe<T> {
     const before = this.#tail ? [this.#tail, ...this.#beside] : [...this.#beside]
-    const result = before.length > 0 ? patiently(Promise.allSettled(before)).then(work) : work()
+    const begun = before.length > 0 ? Promise.all(before.map(end)) : undefined
+    const result = begun ? begun.then(work) : work()
     if (isPromise(result)) {
-      const tail = result
-      this.#tail = tail
+      const turn = { begun, result }
+      this.#tail = turn
       const done = (): void => {
-        if (this.#tail === tail) this.#tail = undefined
+        if (this.#tail === turn) this.#tail = undefined
       }
-      tail.then(done, done)
+      result.then(done, done)
     }
     return result
   }
 
   /** Runs `work` after what must be alone, beside others of its kind. */
   share<T>(work: () => Maybe<T>): Maybe<T> {
-    const result = this.#tail ? patiently(this.#tail).then(work) : work()
+    const begun = this.#tail && end(this.#tail)
+    const result = begun ? begun.then(work) : work()
     if (isPromise(result)) {
-      this.#beside.add(result)
-      const done = (): boolean => this.#beside.delete(result)
+      const turn = { begun, result }
+      this.#beside.add(turn)
+      const done = (): boolean => this.#beside.delete(turn)
       result.then(done, done)
     }
     return result
   }
 }
 
-/** Resolves when the turn is over, whatever came of it, or has taken too long. */
-function patiently(turn: Promise<unknown>): Promise<void> {
+interface Turn {
+  /** Resolves when its work begins; undefined: at once. */
+  readonly begun: Promise<unknown> | undefined
+  readonly result: Promise<unknown>
+}
+
+/** Resolves when the turn is over, whatever came of it, or its own work has taken too long: its wait does not count. */
+function end({ begun, result }: Turn): Promise<void> {
+  return begun ? begun.then(() => patiently(result)) : patiently(result)
+}
+
+function patiently(work: Promise<unknown>): Promise<void> {
   return new Promise((resolve) => {
     const patience = alarm(PATIENCE, resolve).unref()
     const done = (): void => {
       patience.cancel()
       resolve()
     }
-    turn.then(done, done)
+    work.then(done, done)
   })
 }
 

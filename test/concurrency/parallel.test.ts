@@ -1,8 +1,9 @@
 // Requests at once on one session, each changing something else: nothing of it is lost.
 
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { spawnServer } from '../support/serve.ts'
 import { kinds, sharedKinds } from './fixture/kinds.ts'
+import { PromiseStore } from './fixture/stores.ts'
 import { open, serverOf, tab, times, visit } from './support.ts'
 import { Stores } from './table.ts'
 
@@ -47,5 +48,39 @@ describe.concurrent.each(sharedKinds)('50 requests at once on $name', (kind) => 
     const urls = servers.map(({ url }) => url)
     for (const route of ['set', 'nested'] as const) expect(await race(urls, route)).toEqual(everything)
     await Promise.all(servers.map((server) => server.stop()))
+  })
+})
+
+describe('requests at once on a store that takes seconds', () => {
+  it('wait for one another, however many there are', async () => {
+    const store = new PromiseStore(() => 0)
+    const site = await open(store)
+    const { browser, id } = await site.visitor()
+    const keys = ['a', 'b', 'c', 'd']
+    const replies = []
+    for (const key of keys) {
+      const arrived = site.arrival('together')
+      replies.push(tab(browser, site.url).get(`/set/${key}?hold=together`))
+      await arrived
+    }
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const held: (() => void)[] = []
+    const set = store.set.bind(store)
+    store.set = async (sid, session) => {
+      await new Promise<void>((resolve) => held.push(resolve))
+      return set(sid, session)
+    }
+    site.release('together')
+    for (const key of keys) {
+      await expect.poll(() => [key, held.length]).toEqual([key, 1])
+      vi.advanceTimersByTime(6_000)
+      for (let turns = 0; turns < 10; turns++) await new Promise(setImmediate)
+      expect([key, held.length]).toEqual([key, 1])
+      held.pop()?.()
+    }
+    await Promise.all(replies)
+    expect(await store.get(id)).toMatchObject({ a: 'a', b: 'b', c: 'c', d: 'd' })
+    await site.stop()
   })
 })
