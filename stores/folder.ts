@@ -1,7 +1,7 @@
 // The folder that FileStore is given: understood, and looked at once, while the app is set up.
 
 import fs from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { optionError } from '../lib/errors.ts'
 import { codeOf } from './disk.ts'
@@ -45,8 +45,18 @@ function wrong(what: string): TypeError {
   return optionError(`path option of FileStore ${what}`)
 }
 
+interface Permission {
+  has(scope: 'fs.read' | 'fs.write', path: string): boolean
+}
+
 /** Looks at the folder, or at the nearest one above in which it can be made. */
 function check(path: string): void {
+  const { permission } = process as { permission?: Permission }
+  const inside = join(path, '00')
+  // Its calls tell nothing of it: Node lets a process ask whether it may write where it may not.
+  if (permission && !(permission.has('fs.read', inside) && permission.has('fs.write', inside))) {
+    throw Object.assign(new Error(`${inside} is not allowed`), { code: 'ERR_ACCESS_DENIED' })
+  }
   for (let at = path; ; at = dirname(at)) {
     try {
       if (!fs.statSync(at).isDirectory()) throw Object.assign(new Error(`${at} is no folder`), { code: 'ENOTDIR' })
@@ -68,7 +78,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTDIR: 'it is a file, or in one; choose another folder',
   EROFS: 'its file system can only be read; mount it writable, or choose another folder',
   ERR_ACCESS_DENIED:
-    "Node's permission model does not allow it; start Node with --allow-fs-read and --allow-fs-write of it",
+    "Node's permission model does not allow it; start Node with --allow-fs-read and --allow-fs-write of it, and make it before",
 }
 
 function reasonOf(error: unknown): string {
