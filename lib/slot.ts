@@ -74,6 +74,7 @@ export class Slot {
     return chain(this.port.read(this.#id), (loaded) => this.#arrive(loaded, Date.now()))
   }
 
+  /** What the store holds now, wherever. */
   read(): Maybe<Loaded | undefined> {
     return chain(this.port.read(this.#id), (loaded) => this.#arrive(loaded))
   }
@@ -91,7 +92,8 @@ export class Slot {
       return undefined
     }
     debug('the session has another id by now')
-    this.#moveTo(successor.id)
+    this.#id = successor.id
+    this.#ticket = undefined
     this.#refused = successor.until < now
     if (this.#refused) return undefined
     return chain(this.port.read(successor.id), (loaded) => {
@@ -99,12 +101,6 @@ export class Slot {
       this.#found = loaded?.stored
       return this.#arrive(loaded, now)
     })
-  }
-
-  #moveTo(id: string): void {
-    if (id === this.#id) return
-    this.#id = id
-    this.#ticket = undefined
   }
 
   /** See {@link StorePort.write}. */
