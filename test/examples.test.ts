@@ -18,7 +18,7 @@ const packages = {
   bunway: `
     import { App, Router } from '${root}test/hosts/standin/bunway.ts'
     App.prototype.listen = function () {
-      console.log('listening ' + Bun.serve({ port: 0, fetch: (request) => this.handle(request) }).port)
+      console.log('listening ' + Bun.serve({ port: 0, idleTimeout: 0, fetch: (request) => this.handle(request) }).port)
     }
     const json = () => async (req, _res, next) => {
       if (req.get('content-type') === 'application/json') req.body = await req.original.json()
@@ -29,7 +29,7 @@ const packages = {
   'bun-router': `
     import { Router } from '${root}test/hosts/standin/bun-router.ts'
     Router.prototype.serve = function () {
-      console.log('listening ' + Bun.serve({ port: 0, fetch: (request) => this.handleRequest(request) }).port)
+      console.log('listening ' + Bun.serve({ port: 0, idleTimeout: 0, fetch: (request) => this.handleRequest(request) }).port)
     }
     export { Router }`,
 }
@@ -40,7 +40,7 @@ const starter = `
   const app = createApp ? await createApp(process.argv[3]) : made
   if (app?.listen) app.listen(0)
   else if (app?.serve) await app.serve({ port: 0 })
-  else if (app) console.log('listening ' + Bun.serve({ port: 0, fetch: (request) => app.fetch(request) }).port)`
+  else if (app) console.log('listening ' + Bun.serve({ port: 0, idleTimeout: 0, fetch: (request) => app.fetch(request) }).port)`
 
 /** A project with the package and the two frameworks installed. */
 let folder: string

@@ -6,6 +6,9 @@ import { describe, expect, test } from 'vitest'
 import { atEnd, type Browser, SlowStore, serve, sessions } from '../support/app.ts'
 import { MemoryStore } from '../support/session.ts'
 
+/** Milliseconds that only a connection which hangs needs. */
+const PATIENCE = 240_000
+
 async function site(store: InstanceType<typeof MemoryStore> | SlowStore, options: Parameters<typeof sessions>[0] = {}) {
   const middleware = sessions({ store, ...options })
   const app = express()
@@ -29,7 +32,7 @@ async function site(store: InstanceType<typeof MemoryStore> | SlowStore, options
   })
 
   const server = createServer(app)
-  const io = new Server(server)
+  const io = new Server(server, { pingTimeout: PATIENCE, connectTimeout: PATIENCE })
   atEnd(() => io.close())
   io.engine.use(middleware)
   io.on('connection', (socket: Socket) => {
@@ -70,6 +73,7 @@ async function dial(browser: Browser, transport: 'websocket' | 'polling'): Promi
     transports: [transport],
     forceNew: true,
     reconnection: false,
+    timeout: PATIENCE,
     ...(cookie && { extraHeaders: { cookie } }),
   })
   atEnd(() => void client.disconnect())

@@ -139,7 +139,8 @@ export type Handler = (req: IncomingMessage, res: ServerResponse) => unknown
 
 /** Serves the app until the tests of the file are over. */
 export async function serve(app: Handler | http.Server): Promise<Browser> {
-  const server = app instanceof http.Server ? app : http.createServer(app)
+  // A connection is not closed because the test took its time between two requests.
+  const server = app instanceof http.Server ? app : http.createServer({ keepAliveTimeout: 0 }, app)
   const origin = await listen(server)
   atEnd(() => {
     server.close()

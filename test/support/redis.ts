@@ -74,7 +74,7 @@ export async function startCluster(): Promise<RedisCluster> {
   const nodes = await Promise.all(
     [0, 1, 2].map(() =>
       startRedis({
-        args: ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000'],
+        args: ['--cluster-enabled', 'yes', '--cluster-node-timeout', '60000'],
       }),
     ),
   )

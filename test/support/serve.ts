@@ -22,7 +22,8 @@ export const bunMissing = bun ? undefined : 'npm ci has not installed Bun'
 
 /** Serves a Node request listener on a free port. */
 export async function serve(listener: RequestListener): Promise<Running> {
-  const server = createServer(listener)
+  // A connection is not closed because the test took its time between two requests.
+  const server = createServer({ keepAliveTimeout: 0 }, listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
   return {
