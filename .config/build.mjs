@@ -25,53 +25,11 @@ const options = {
   checks: { pluginTimings: false },
 }
 
-// The declarations are those of CommonJS. ES modules have them under other names: with declarations of their own, a
-// program that loads both would have two types of `req.session`, one without the app's properties.
-await build({
-  ...options,
-  entry: ['index', ...Object.keys(named)].map((name) => `lib/${name}.ts`),
-  dts: { emitDtsOnly: true },
-  outExtensions: () => ({ js: '.cjs', dts: '.d.cts' }),
-  outputOptions: {
-    chunkFileNames: '[name].cjs',
-    minifyInternalExports: false,
-    // What the entries share is one file, and exports what they do: other names are inlined in what compilers infer.
-    codeSplitting: { groups: [{ name: 'types.d', test: /\/(lib\/(?!(index|bunway|bun-router|testing)\b)|stores\/)/ }] },
-  },
-})
-await mkdir('dist/session')
-
-// `Store` is a function that does as a class; whoever reads its declaration sees a class.
-const types = (await read('types.d.cts')).split('type Store = StoreBase;\ndeclare const Store: typeof StoreBase;\n')
-if (types.length !== 2) throw new Error('Store is not declared as it was')
-await write('types.d.cts', types.join('').replaceAll('StoreBase', 'Store'))
-
-/** The names that a declaration exports, and the declaration without them. */
-const exported = (dts) => {
-  const [list, names] = /export \{([^}]*)\};\s*$/.exec(dts)
-  return { names, rest: dts.slice(0, -list.length) }
-}
-const index = exported(await read('index.d.cts'))
-// express-session is `module.exports = session` with statics, and code written for it names its types
-// `session.SessionData`, in CommonJS and ESM alike: the function is a namespace.
-const statics = index.names.replace('session as default, ', '')
-await write('index.d.cts', `${index.rest}declare namespace session {\n  export {${statics}};\n}\nexport = session;\n`)
-await write('index.d.mts', `export {${statics}, default} from './index.cjs';\n`)
-for (const name of Object.keys(named)) {
-  const { names } = exported(await read(`${name}.d.cts`))
-  await write(`${name}.d.mts`, `export {${names.replaceAll(/\w+ as /g, '')}} from './${name}.cjs';\n`)
-}
-for (const [name, type] of Object.entries(deep)) {
-  await write(`session/${name}.d.cts`, `import { ${type} } from '../index.cjs';\nexport = ${type};\n`)
-  await write(`session/${name}.d.mts`, `export { default } from './${name}.cjs';\n`)
-}
-
 // The code, under the names of its source. Comments are in the declarations, where editors look for them; those that
 // speak to bundlers stay.
 await build({
   ...options,
   entry: { unisession: 'lib/entries.ts' },
-  clean: false,
   outputOptions: { comments: { annotation: true, jsdoc: false, legal: true }, keepNames: true },
 })
 const modules = []
@@ -83,6 +41,7 @@ const body = (await read('unisession.mjs'))
   })
   .replace(/^export \{(.*)\};\s*$/m, (_, names) => `return {${names.replaceAll(/(\w+) as (\w+)/g, '$2: $1')}};\n`)
 await rm('dist/unisession.mjs')
+await mkdir('dist/session')
 // In parentheses, V8 compiles it at once, and does not read it twice.
 await write('unisession.cjs', `'use strict';\nmodule.exports = (function unisession(modules) {\n${body}});\n`)
 // Node searches a CommonJS file that an ES module imports for the names of exports: in a file as long as the one above,
@@ -145,6 +104,69 @@ export const { ${members(loaded[key]).join(', ')} } = unisession.${key};
 for (const [name, type] of Object.entries(deep)) {
   await write(`session/${name}.cjs`, `'use strict';\nmodule.exports = require('../load.cjs').index.${type};\n`)
   await write(`session/${name}.mjs`, `export { ${type} as default } from '../index.mjs';\n`)
+}
+
+// The declarations are those of CommonJS. ES modules have them under other names: with declarations of their own, a
+// program that loads both would have two types of `req.session`, one without the app's properties.
+await build({
+  ...options,
+  entry: ['index', ...Object.keys(named)].map((name) => `lib/${name}.ts`),
+  clean: false,
+  dts: { emitDtsOnly: true },
+  outExtensions: () => ({ js: '.cjs', dts: '.d.cts' }),
+  outputOptions: {
+    chunkFileNames: '[name].cjs',
+    minifyInternalExports: false,
+    // What the entries share is one file, and exports what they do: other names are inlined in what compilers infer.
+    codeSplitting: { groups: [{ name: 'types.d', test: /\/(lib\/(?!(index|bunway|bun-router|testing)\b)|stores\/)/ }] },
+  },
+})
+
+// `Store` is a function that does as a class; whoever reads its declaration sees a class.
+const types = (await read('types.d.cts')).split('type Store = StoreBase;\ndeclare const Store: typeof StoreBase;\n')
+if (types.length !== 2) throw new Error('Store is not declared as it was')
+// Which of its names are types alone, each entry says.
+const asWhole = (list) => list.replaceAll('type ', '')
+await write(
+  'types.d.cts',
+  types
+    .join('')
+    .replaceAll('StoreBase', 'Store')
+    .replace(/^export \{.*$/m, asWhole),
+)
+
+/** A declaration without its list of exports, and the list, in which what the code does not have is a type. */
+async function declared(name, code) {
+  const dts = await read(`${name}.d.cts`)
+  const [list, names] = /export \{([^}]*)\};\s*$/.exec(dts)
+  const exports = names.split(',').map((name) => {
+    const [local, given = local] = name
+      .trim()
+      .replace(/^type /, '')
+      .split(' as ')
+    return { local: local === given ? local : `${local} as ${given}`, given, type: code.includes(given) ? '' : 'type ' }
+  })
+  return { rest: dts.slice(0, -list.length), exports }
+}
+const listed = (exports, key) => exports.map((one) => one.type + one[key]).join(', ')
+
+const { rest, exports } = await declared('index', members(loaded.index))
+// express-session is `module.exports = session` with statics, and code written for it names its types
+// `session.SessionData`, in CommonJS and ESM alike: the function is a namespace.
+const statics = exports.filter(({ given }) => given !== 'default')
+await write(
+  'index.d.cts',
+  `${rest}declare namespace session {\n  export { ${listed(statics, 'local')} };\n}\nexport = session;\n`,
+)
+await write('index.d.mts', `export { ${listed(statics, 'given')}, default } from './index.cjs';\n`)
+for (const [name, key] of Object.entries(named)) {
+  const { rest, exports } = await declared(name, members(loaded[key]))
+  await write(`${name}.d.cts`, `${rest}export { ${listed(exports, 'local')} };\n`)
+  await write(`${name}.d.mts`, `export { ${listed(exports, 'given')} } from './${name}.cjs';\n`)
+}
+for (const [name, type] of Object.entries(deep)) {
+  await write(`session/${name}.d.cts`, `import { ${type} } from '../index.cjs';\nexport = ${type};\n`)
+  await write(`session/${name}.d.mts`, `export { default } from './${name}.cjs';\n`)
 }
 
 // cookie-signature is CommonJS, and requires `crypto`: what bundlers of ES modules take in its place.

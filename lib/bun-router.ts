@@ -11,8 +11,7 @@ export { fileStore } from '../stores/file.ts'
 export { MemoryStore } from '../stores/memory.ts'
 export { redisStore } from '../stores/redis.ts'
 export type { SessionRequest, SessionRequestSugar } from './hosts/fetch.ts'
-export type { FlashMessages, Session, SessionData } from './session.ts'
-export type { SessionMiddleware }
+export type * from './types.ts'
 
 const DAY = 86_400_000
 

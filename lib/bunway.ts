@@ -9,8 +9,7 @@ import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import type { AllCallback, CallbackStore, PromiseStore } from './store.ts'
 
-export type { Session, SessionData } from './session.ts'
-export type { FileStoreOptions, MemoryStoreOptions, SessionMiddleware, SessionOptions }
+export type * from './types.ts'
 
 const DAY = 86_400_000
 

@@ -6,7 +6,7 @@ import { RedisStore, redisStore } from '../stores/redis.ts'
 import { Cookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
 import { givenOptions } from './lint.ts'
-import { createMiddleware, type SessionEvents, type SessionMiddleware, type SessionReuse } from './middleware.ts'
+import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import { Session } from './session.ts'
 import { Store } from './store.ts'
@@ -33,24 +33,7 @@ Object.assign(session, {
   session,
 })
 
-export type { PlainSession } from '../stores/driver.ts'
-export type { FileStoreOptions } from '../stores/file.ts'
-export type { MemoryStoreOptions } from '../stores/memory.ts'
-export type { RedisSerializer, RedisStoreClient, RedisStoreOptions } from '../stores/redis.ts'
-export type { CookieData, CookieOptions } from './cookie.ts'
-export type { SessionErrorCode } from './errors.ts'
-export type { BunwayRequest, BunwayResponse } from './hosts/bunway.ts'
-export type {
-  ErrorCallback,
-  Flash,
-  FlashMessages,
-  RegenerateOptions,
-  SessionData,
-  StoreRequest,
-} from './session.ts'
-export type { Secret } from './signature.ts'
-export type { AllCallback, CallbackStore, GetCallback, LengthCallback, PromiseStore } from './store.ts'
-export type { SessionEvents, SessionMiddleware, SessionOptions, SessionReuse }
+export type * from './types.ts'
 export {
   Cookie,
   FileStore,

@@ -7,7 +7,8 @@ import { createMiddleware, SERVICE, type SessionMiddleware } from './middleware.
 import type { Session } from './session.ts'
 import type { Secret } from './signature.ts'
 
-export { type CallbackStore, type StoreUnderTest, storeContract, type TestRunner } from './testing/contract.ts'
+export { type ContractStore, type StoreUnderTest, storeContract, type TestRunner } from './testing/contract.ts'
+export type * from './types.ts'
 
 function makeSession(service: Service, req: Carrier, data: object): Session {
   req.sessionStore = service.store

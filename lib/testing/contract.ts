@@ -13,14 +13,14 @@ export interface TestRunner {
 
 /** The store under test, and how to be rid of it. */
 export interface StoreUnderTest {
-  store: CallbackStore | PromiseStore
+  store: ContractStore | PromiseStore
   close?(): unknown
 }
 
 type Callback = (error?: unknown, value?: unknown) => void
 
 /** A store as express-session knows it. */
-export interface CallbackStore {
+export interface ContractStore {
   get(sid: string, callback: Callback): unknown
   set(sid: string, session: never, callback: Callback): unknown
   destroy(sid: string, callback: Callback): unknown
@@ -43,7 +43,7 @@ function stored(session: Data): Data {
 
 /** Asks a store, in whichever dialect it answers: a `get` of one parameter knows no callback. */
 function ask(
-  store: CallbackStore,
+  store: ContractStore,
   method: 'all' | 'clear' | 'destroy' | 'get' | 'length' | 'set' | 'touch',
   ...args: unknown[]
 ): Promise<unknown> {
@@ -72,24 +72,24 @@ export function storeContract(
   { describe, it, expect }: TestRunner,
   makeStore: () => StoreUnderTest | Promise<StoreUnderTest>,
 ): void {
-  const test = (name: string, body: (store: Required<CallbackStore>, sid: string) => Promise<void>): void => {
+  const test = (name: string, body: (store: Required<ContractStore>, sid: string) => Promise<void>): void => {
     it(name, async () => {
       const { store, close } = await makeStore()
       const sid = `contract-${Math.random().toString(36).slice(2)}`
       try {
-        await body(store as Required<CallbackStore>, sid)
+        await body(store as Required<ContractStore>, sid)
       } finally {
         await close?.()
       }
     })
   }
   // That a session is missing may come as ENOENT, which the middleware takes for an answer.
-  const get = (store: CallbackStore, sid: string) =>
+  const get = (store: ContractStore, sid: string) =>
     ask(store, 'get', sid).catch((error) => {
       if (error?.code !== 'ENOENT') throw error
     }) as Promise<Data | undefined>
-  const set = (store: CallbackStore, sid: string, session: Data) => ask(store, 'set', sid, session)
-  const destroy = (store: CallbackStore, sid: string) => ask(store, 'destroy', sid)
+  const set = (store: ContractStore, sid: string, session: Data) => ask(store, 'set', sid, session)
+  const destroy = (store: ContractStore, sid: string) => ask(store, 'destroy', sid)
 
   describe('store contract', () => {
     test('gives nothing, and no error, for an id it does not know', async (store, sid) => {

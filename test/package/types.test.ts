@@ -44,6 +44,7 @@ const additions: Project = {
   files: ['additions.ts'],
   options: { ...nodenext, ...strictest, isolatedDeclarations: true },
 }
+const entries: Project = { type: 'module', files: ['entries.ts'], options: nodenext }
 const bundled: Project = {
   type: 'module',
   files: own,
@@ -65,6 +66,7 @@ const projects: Record<'express-session' | 'unisession', [Compiler, string, Proj
     ['typescript', 'ES modules', esm],
     ['typescript', 'the declarations themselves', libraries],
     ['typescript', 'what is new', additions],
+    ['typescript', 'entries beside the main one', entries],
     ['typescript', 'CommonJS', cjs],
     ['typescript', 'a bundler', bundled],
     ['typescript', 'CommonJS by esModuleInterop', interop('bundler')],
