@@ -318,7 +318,6 @@ class HeldResponse {
   /** The whole response leaves. */
   #finish(args: unknown[]): void {
     const res = this.#res
-    const streamed = this.#leaving
     this.#leave()
     if (this.#status && !res.headersSent) setStatus(res, this.#status)
     try {
@@ -328,7 +327,7 @@ class HeldResponse {
       this.#ended = false
       throw error
     }
-    if (streamed || isHttp2(res)) this.#connection?.close()
+    this.#connection?.close()
   }
 
   #fail(error: unknown, args: unknown[]): void {

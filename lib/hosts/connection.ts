@@ -35,6 +35,10 @@ export class Connection {
   #ignores = false
   /** The app has wanted the connection closed while its answer was held. */
   #closing = false
+  /** The head of the answer says so. */
+  #announced = false
+  /** The request's own `destroy`, which the app has called then. */
+  #destroy: (() => void) | undefined
 
   constructor(req: IncomingMessage, res: ServerResponse, isHttp2: boolean) {
     this.#req = req
@@ -49,9 +53,10 @@ export class Connection {
     for (const message of [req, res]) {
       for (const way of WAYS) if (way in message) this.#guard(message, way)
     }
+    this.#replace(res, () => this.#below?.destroyed === true)
+    if (this.#isHttp2) return
     // That of a request which has been read leaves the connection alone; of one whose client is gone there is none.
     this.#replace(req, () => (req.complete && req.readableEnded) || this.#below?.destroyed === true)
-    this.#replace(res, () => this.#below?.destroyed === true)
   }
 
   /** The answer leaves now; the connection is the app's again. */
@@ -68,20 +73,28 @@ export class Connection {
     this.hold()
   }
 
-  /** Announces with the head that the connection will be closed, if the app has wanted that. */
+  /** The head leaves now, and announces that the connection will be closed, if the app has wanted that. */
   announce(): void {
-    if (this.#closing && !this.#isHttp2) this.#res.setHeader('Connection', 'close')
+    if (!this.#closing || this.#isHttp2) return
+    this.#announced = true
+    this.#res.setHeader('Connection', 'close')
   }
 
   /**
-   * The answer leaves, and its head could announce nothing. An upload that the app has cut off ends here; where there is
-   * none the connection stays, by which the client's next request may be on its way.
+   * The answer leaves, and the connection closes after it, if the app has wanted that. Where the head could not announce
+   * it, only an upload ends that the app has cut off: by any other connection the next request may be on its way.
    */
   close(): void {
     if (!this.#closing) return
-    const below = this.#below
+    const [req, below] = [this.#req, this.#below]
     if (this.#isHttp2) below?.close?.()
-    else if (!this.#req.complete) this.#res.once('finish', () => below?.destroySoon?.())
+    else if (this.#announced || !req.complete) {
+      this.#res.once('finish', () => {
+        if (this.#destroy) this.#destroy()
+        else if (req.complete) below?.destroySoon?.()
+        else req.destroy()
+      })
+    }
   }
 
   #cut(): void {
@@ -93,14 +106,14 @@ export class Connection {
     const own = Object.getOwnPropertyDescriptor(message, way)
     let holder = message
     while (!Object.hasOwn(holder, way)) holder = Object.getPrototypeOf(holder)
-    const inherited = own ? undefined : Object.getOwnPropertyDescriptor(holder, way)
-    let current: unknown = own?.value
+    const found = Object.getOwnPropertyDescriptor(holder, way)
+    let current: unknown = found?.value
     let seen: { of: object; as: object } | undefined
     Object.defineProperty(message, way, {
       configurable: true,
       enumerable: own?.enumerable === true,
       get: () => {
-        const value = inherited?.get ? Reflect.apply(inherited.get, message, []) : current
+        const value: unknown = found?.get ? Reflect.apply(found.get, message, []) : current
         if (typeof value !== 'object' || value === null) return value
         if (!seen || seen.of !== value) seen = { of: value, as: this.#facade(value) }
         return seen.as
@@ -111,7 +124,7 @@ export class Connection {
       },
     })
     this.#undo.push(() => {
-      if (own) Object.defineProperty(message, way, { ...own, value: current })
+      if (own) Object.defineProperty(message, way, own.get ? own : { ...own, value: current })
       else Reflect.deleteProperty(message, way)
     })
   }
@@ -121,8 +134,10 @@ export class Connection {
     if (typeof destroy !== 'function') return
     const own = Object.getOwnPropertyDescriptor(message, 'destroy')
     const value = (...args: unknown[]): unknown => {
-      if (harmless()) return Reflect.apply(destroy, message, args)
+      const call = (): unknown => Reflect.apply(destroy, message, args)
+      if (harmless()) return call()
       this.#cut()
+      if (message === this.#req) this.#destroy = call
       return message
     }
     Object.defineProperty(message, 'destroy', { value, configurable: true, writable: true, enumerable: false })

@@ -198,6 +198,25 @@ describe.each(hosts)('an answer that is held on %s', (name, start) => {
     }
   })
 
+  it.each(
+    ['answer', 'streamed'].flatMap((route) => ['req.destroy', 'req.socket.destroy'].map((way) => `/${route}/${way}`)),
+  )('reaches the client before the app cuts its upload off: %s', async (path) => {
+    const { cut } = await site.state()
+    const socket = connectSocket(site.port, '127.0.0.1')
+    let received = ''
+    socket.on('data', (data) => {
+      received += data
+    })
+    socket.on('error', () => {})
+    const closed = new Promise((resolve) => socket.once('close', resolve))
+    socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nthe beginning`)
+    await site.untilHeld()
+    await site.state('/release')
+    await closed
+    expect(received.replace(/\r\n[0-9a-f]\r\n/g, '')).toMatch(new RegExp(`^HTTP/1.1 200 OK[^]*${BODY}`))
+    await expect.poll(async () => (await site.state()).cut, { interval: 1 }).toBe(cut + 1)
+  })
+
   it('is let go when the client has gone, and its session is saved', async () => {
     const { closed } = await site.state()
     await site.ask('/answer', 'release')
