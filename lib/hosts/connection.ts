@@ -103,30 +103,20 @@ export class Connection {
   }
 
   #guard(message: object, way: string): void {
-    const own = Object.getOwnPropertyDescriptor(message, way)
-    let holder = message
-    while (!Object.hasOwn(holder, way)) holder = Object.getPrototypeOf(holder)
-    const found = Object.getOwnPropertyDescriptor(holder, way)
-    let current: unknown = found?.value
-    let seen: { of: object; as: object } | undefined
-    Object.defineProperty(message, way, {
-      configurable: true,
-      enumerable: own?.enumerable === true,
-      get: () => {
-        const value: unknown = found?.get ? Reflect.apply(found.get, message, []) : current
-        if (typeof value !== 'object' || value === null) return value
-        if (!seen || seen.of !== value) seen = { of: value, as: this.#facade(value) }
-        return seen.as
-      },
-      // A response that waits for others of its connection is given its socket late.
-      set: (value) => {
-        current = value
-      },
-    })
-    this.#undo.push(() => {
-      if (own) Object.defineProperty(message, way, own.get ? own : { ...own, value: current })
-      else Reflect.deleteProperty(message, way)
-    })
+    const holder = message as Record<string, unknown>
+    const shown = holder[way]
+    if (typeof shown !== 'object' || shown === null) return
+    const facade = this.#facade(shown)
+    if (Object.getOwnPropertyDescriptor(holder, way)?.writable) {
+      // An assignment: making an accessor of a property of Node's would cost as much as a small request.
+      holder[way] = facade
+      this.#undo.push(() => {
+        if (holder[way] === facade) holder[way] = shown
+      })
+    } else if (!Object.hasOwn(holder, way)) {
+      Object.defineProperty(holder, way, { value: facade, configurable: true, writable: true, enumerable: false })
+      this.#undo.push(() => Reflect.deleteProperty(holder, way))
+    }
   }
 
   #replace(message: IncomingMessage | ServerResponse, harmless: () => boolean): void {

@@ -414,6 +414,29 @@ describe('an answer that is held over HTTP/2', () => {
   })
 })
 
+it('a cookie that cannot be sent is told after the answer, and the connection stays', async () => {
+  const answers = new Answers({ cookie: { expires: new Date(Number.NaN) } })
+  const { url, stop } = await serve(answers.listener)
+  const client = new Client(url)
+  const observer = new Client(url)
+  const ports = new Set<number>()
+  for (let n = 0; n < 3; n++) {
+    const pending = client.get('/answer')
+    await expect.poll(() => answers.store.waiting, { interval: 1 }).toBe(1)
+    answers.store.release()
+    const { status, text, port } = await pending
+    expect([status, text]).toEqual([200, BODY])
+    ports.add(port)
+    await expect
+      .poll(async () => JSON.parse((await observer.get('/state')).text).errors, { interval: 1 })
+      .toEqual(['option expires is invalid'])
+  }
+  expect(ports.size).toBe(1)
+  client.close()
+  observer.close()
+  await stop()
+})
+
 it('onSaveError is "answer" or "fail"', () => {
   for (const onSaveError of ['Fail', true, null, ''] as never[]) {
     expect(() => new Answers({ onSaveError })).toThrow('onSaveError option must be "answer" or "fail"')
