@@ -796,7 +796,7 @@ describe('a lock that was left behind', () => {
 
   it('tells its owner at any moment: whenever a process dies, the next writer goes on, and nothing is lost', async () => {
     const { pid } = process
-    for (const work of ['set', 'change', 'destroy'] as const) {
+    for (const work of ['set', 'change', 'destroy', 'take away'] as const) {
       let calls = Infinity
       for (let at = 0; at < calls; at++) {
         for (const when of ['before', 'after']) {
@@ -805,6 +805,8 @@ describe('a lock that was left behind', () => {
             FileStore,
           ]
           await next.set('one', session({ n: 1 }))
+          // One that dies while it takes away the lock of one that is dead.
+          if (work === 'take away') await leave(next, 'one', dead)
           let count = 0
           let died: (() => void) | undefined
           let wake: (() => void) | undefined
@@ -828,7 +830,7 @@ describe('a lock that was left behind', () => {
           )
           Object.defineProperty(process, 'pid', { value: dead })
           const dying = (
-            work === 'change'
+            work === 'change' || work === 'take away'
               ? change(victim, 'one', (data) => ({ ...data, theirs: 1 }))
               : victim[work]('one', session({ n: 1, theirs: 1 }))
           ) as Promise<unknown>
@@ -846,7 +848,7 @@ describe('a lock that was left behind', () => {
           wake?.()
           await dying
           const after = await next.get('one')
-          if (work === 'change') expect(after).toMatchObject({ n: 1, theirs: 1, mine: 1 })
+          if (work === 'change' || work === 'take away') expect(after).toMatchObject({ n: 1, theirs: 1, mine: 1 })
           if (work === 'destroy') expect(after).toBeUndefined()
           if (work === 'set') expect(after).toMatchObject(before?.theirs ? { theirs: 1, mine: 1 } : { theirs: 1 })
           vi.restoreAllMocks()
