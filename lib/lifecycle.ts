@@ -550,6 +550,7 @@ export class Lifecycle implements RequestLife {
 
   /** Others may be at work on the session: what they do under the old id goes to the new one. */
   #renew(): Maybe<void> {
+    this.#extending = false
     const { settings } = this.#service
     const { renewAfter = 0, renewGrace } = settings
     const oldId = this.#req.sessionID
@@ -566,7 +567,6 @@ export class Lifecycle implements RequestLife {
     const id = settings.generateId(this.#req)
     if (typeof id !== 'string') return undefined
     debug('renewing the id of session %s', shorten(oldId))
-    this.#extending = false
     const leave = (cookie: Cookie): Outgoing => {
       const expires = Math.min(expiryOf(cookie) ?? Infinity, now + Math.max(REMEMBERED_MS, renewAfter + renewGrace))
       return new Pointer({ id, until: now + renewGrace }, oldId, this.#secrets, expires)

@@ -9,7 +9,7 @@ import express from 'express'
 import express4 from 'express4'
 import polka from 'polka'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type Session, session } from '../../lib/index.ts'
+import { MemoryStore, type Session, session } from '../../lib/index.ts'
 import { bun, type Running, serve, spawnServer } from '../support/serve.ts'
 import { Answers, BODY, DESCRIPTION, failures, HeldStore, PAGE, type State, streamFailures } from './fixture/answers.ts'
 
@@ -434,6 +434,22 @@ it('a cookie that cannot be sent is told after the answer, and the connection st
   expect(ports.size).toBe(1)
   client.close()
   observer.close()
+  await stop()
+})
+
+it('with onSaveError "fail" a genid that fails to renew an id withholds the answer, after a touch, too', async () => {
+  let failing = false
+  const genid = (): string => {
+    if (failing) throw new Error('genid failed')
+    return 'an-id-that-is-good-for-this-test'
+  }
+  const answers = new Answers({ onSaveError: 'fail', renewAfter: 1, genid, store: new MemoryStore() })
+  const { url, stop } = await serve(answers.listener)
+  const client = new Client(url)
+  await client.get('/answer')
+  failing = true
+  await expect.poll(async () => (await client.get('/look')).text, { interval: 1 }).toBe(PAGE)
+  client.close()
   await stop()
 })
 
