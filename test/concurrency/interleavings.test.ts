@@ -53,6 +53,9 @@ const overwriting = fc.constant({ concurrency: 'overwrite' as const })
 const property = (setStage: SetStage, arbitrary: fc.Arbitrary<Scene> = renewals(merging)) =>
   fc.asyncProperty(arbitrary, (scene) => play(scene, setStage))
 
+/** Turns in which a request leaves the others to theirs. */
+const waiting = (turns: number): Step[] => Array.from({ length: turns }, () => 'touch')
+
 /** What once was wrong, and takes luck to find. */
 const found: [Scene][] = [
   // A lifetime that was undone by another's touch, after the id was renewed.
@@ -60,7 +63,7 @@ const found: [Scene][] = [
   // A logout that was over before another one had ended the session under its new id.
   [
     {
-      requests: [[], [], ['set a', 'set a', 'regenerate'], ['set a', 'unset']],
+      requests: [[], [...waiting(8), 'destroy'], [], [...waiting(10), 'destroy']],
       choices: [],
       options: {},
       renewing: [true, false],
