@@ -162,7 +162,7 @@ await write('index.d.mts', `export { ${listed(statics, 'given')}, default } from
 for (const [name, key] of Object.entries(named)) {
   const { rest, exports } = await declared(name, members(loaded[key]))
   await write(`${name}.d.cts`, `${rest}export { ${listed(exports, 'local')} };\n`)
-  await write(`${name}.d.mts`, `export { ${listed(exports, 'given')} } from './${name}.cjs';\n`)
+  await write(`${name}.d.mts`, `export * from './${name}.cjs';\n`)
 }
 for (const [name, type] of Object.entries(deep)) {
   await write(`session/${name}.d.cts`, `import { ${type} } from '../index.cjs';\nexport = ${type};\n`)
