@@ -8,6 +8,7 @@ const NAMES: readonly string[] = [NAMESPACE, 'express-session']
 
 /** Each cause of a warning by a stable name, under which docs/troubleshooting.md has its meaning and its cure. */
 export type WarningCode =
+  | 'WARN_SESSION_CHANGED_LATE'
   | 'WARN_SESSION_COOKIE_DOMAIN'
   | 'WARN_SESSION_COOKIE_EXPIRES'
   | 'WARN_SESSION_COOKIE_INSECURE'
@@ -15,6 +16,8 @@ export type WarningCode =
   | 'WARN_SESSION_COOKIE_NOT_SENT'
   | 'WARN_SESSION_COOKIE_PATH'
   | 'WARN_SESSION_COOKIE_PREFIX'
+  | 'WARN_SESSION_COOKIE_TOO_LONG'
+  | 'WARN_SESSION_HEAD_SENT'
   | 'WARN_SESSION_LATE_ERROR'
   | 'WARN_SESSION_LIFETIME'
   | 'WARN_SESSION_MEMORY_STORE'
@@ -22,6 +25,7 @@ export type WarningCode =
   | 'WARN_SESSION_OPTION_UNKNOWN'
   | 'WARN_SESSION_OPTION_VALUE'
   | 'WARN_SESSION_REDIS_EVAL'
+  | 'WARN_SESSION_SECOND'
   | 'WARN_SESSION_SECRET'
   | 'WARN_SESSION_STORE'
 

@@ -28,13 +28,14 @@ import {
   type StoreRequest,
   setId,
 } from './session.ts'
-import { hashId, type Secret, type Signer } from './signature.ts'
+import { hashId, LONGEST_COOKIE, type Secret, type Signer } from './signature.ts'
 import { Slot } from './slot.ts'
 import { Outgoing, Snapshot, serializeData } from './snapshot.ts'
 import { Pointer } from './successor.ts'
 
 /** For how many milliseconds at least an id that was renewed is remembered, if its session lasts that long. */
 const REMEMBERED_MS = 86_400_000
+const HEAD_LEFT = 'the head of the response had left'
 
 /** What one `session()` call works with. */
 export interface Service {
@@ -47,6 +48,10 @@ export interface Service {
   readonly connection: { readonly isUp: boolean }
   /** The store's class has its own way to make a session of a record. */
   readonly createSession: ((req: StoreRequest, record: object) => unknown) | undefined
+  /** For how many requests more changes are looked for that came after the response. */
+  watched: number
+  /** The last of them. */
+  last: Lifecycle | undefined
 }
 
 /** The request, as its host tells it. */
@@ -125,7 +130,13 @@ export class Lifecycle implements RequestLife {
   #failed = false
   /** What the commit does, or has done last, is to extend the session. */
   #extending = false
-  #settled: { session: unknown; modified: boolean } | undefined
+  #settled:
+    | { readonly session: Session; readonly record: SessionRecord; readonly modified: boolean; data: string }
+    | undefined
+  /** Why no cookie can be sent any more. */
+  #mute: string | undefined
+  /** The id in the cookie that was sent, or would have been over HTTPS. */
+  #announced: string | undefined
   /** Session methods at work, and callbacks of theirs that are waited for. */
   readonly #pending = new Set<Promise<void>>()
   /** Those that have failed before the session was committed. */
@@ -151,8 +162,24 @@ export class Lifecycle implements RequestLife {
    * @throws Error when there is no secret to sign with.
    */
   static begin(service: Service, req: Carrier, host: HostRequest): Lifecycle | undefined {
+    if (service.last) {
+      service.last.#lookBack()
+      service.last = undefined
+    }
     const previous = req[LIFE]
-    if (previous ? !previous.isAway : req.session) return undefined
+    if (previous ? !previous.isAway : req.session) {
+      const isOurs = previous instanceof Lifecycle && previous.#service === service
+      debug('no session: the request has one already')
+      if (previous && !isOurs) {
+        warn(
+          'WARN_SESSION_SECOND',
+          'a request came to a second session middleware, which does nothing: req.session is that of the first; mount one ' +
+            'of them, or each on paths of its own',
+          `The request was for ${host.path}`,
+        )
+      }
+      return undefined
+    }
     if (!service.connection.isUp) {
       debug('no session: store is disconnected')
       return undefined
@@ -373,6 +400,7 @@ export class Lifecycle implements RequestLife {
   }
 
   generate(): void {
+    if (this.#mute !== undefined || this.#committed) this.#sayUnreachable('a session was given a new id')
     const req = this.#req
     const { settings, port } = this.#service
     const session = this.keepsObject ? this.#opened : undefined
@@ -484,6 +512,7 @@ export class Lifecycle implements RequestLife {
   head(): string | undefined {
     const req = this.#req
     if (this.isReplaced) return undefined
+    this.mute(HEAD_LEFT)
     const { settings, signer } = this.#service
     if (typeof req.sessionID !== 'string') return undefined
     const known = this.#sentId === req.sessionID
@@ -512,15 +541,60 @@ export class Lifecycle implements RequestLife {
       debug('no cookie: %s', known ? 'the browser has it' : 'nothing was put into the session')
       return undefined
     }
+    const id = session ? session.id : (this.#originalId as string)
+    this.#announced = id
     if (cookie.secure && !this.#isSecure()) {
       this.#explainInsecure()
       return undefined
     }
     if (settings.extendsUnmodified || !known || (session && this.#isModified(session))) this.#touch(session ?? cookie)
     const secret = this.#secrets[0] as Secret
-    const id = session ? session.id : (this.#originalId as string)
     const value = this.#sentCookies.get(id) ?? signer.sign(id, secret)
-    return serializeCookie(settings.name, value, (record?.mergedCookie ?? session?.cookie ?? cookie).data)
+    const sent = serializeCookie(settings.name, value, (record?.mergedCookie ?? session?.cookie ?? cookie).data)
+    if (sent.length > LONGEST_COOKIE && sent.indexOf(';') > LONGEST_COOKIE) {
+      const words = `the session's cookie is longer than ${LONGEST_COOKIE} bytes, so each request will have a new session`
+      warn('WARN_SESSION_COOKIE_TOO_LONG', `${words}; make shorter ids with genid`)
+    }
+    return sent
+  }
+
+  /** No cookie can be sent from now on. */
+  mute(reason: string): void {
+    this.#mute ??= reason
+  }
+
+  creating(id: string): void {
+    if (this.#mute === undefined || id === this.#sentId || id === this.#announced) return
+    this.#sayUnreachable('data was first put into a session')
+  }
+
+  #sayUnreachable(what: string): void {
+    const reason = this.#mute ?? HEAD_LEFT
+    debug('no cookie: %s', reason)
+    warn(
+      'WARN_SESSION_HEAD_SENT',
+      `${what} when no cookie could be sent any more, as ${reason}: the next request will not find it; do it earlier`,
+      `The request was for ${this.#host.path}`,
+    )
+  }
+
+  /** Warns where the app has changed the session since it was committed, which nobody will save. */
+  #lookBack(): void {
+    if (this.#lazy || this.isReplaced || this.busy) return
+    const session = this.#req.session as Session | null | undefined
+    const record = session?.[RECORD]
+    if (!session || !record || record.isGone) return
+    const { record: before, data: committed } = this.#settled ?? {}
+    // Another one since then.
+    if (before ? record !== before : record.id !== this.#originalId) return
+    const data = dataOf(session)
+    const isChanged = committed === undefined ? record.isModified(data) : data !== committed
+    if (!isChanged || record.isSaved(data, cookieOf(session))) return
+    warn(
+      'WARN_SESSION_CHANGED_LATE',
+      'a session was changed after its response, which is not saved; do it earlier, or call req.session.save()',
+      `The request was for ${this.#host.path}`,
+    )
   }
 
   /** The cookie that takes the browser's away, after the app has ended the session. */
@@ -543,9 +617,20 @@ export class Lifecycle implements RequestLife {
     const work = this.#commit()
     this.#committed = true
     return chain(work, () => {
+      this.#watch()
       if (this.isReplaced) return undefined
       return chain(this.renews && carriesCookie ? this.#renew() : undefined, () => this.#keepUp())
     })
+  }
+
+  /** Has the next request look back at this one. */
+  #watch(): void {
+    const service = this.#service
+    if (service.watched <= 0 || !service.settings.autoCommit) return
+    service.watched--
+    service.last = this
+    // Some stores stamp the session, which is not the app's change.
+    if (this.#settled && service.port.mutates) this.#settled.data = dataOf(this.#settled.session)
   }
 
   /** Others may be at work on the session: what they do under the old id goes to the new one. */
@@ -619,7 +704,7 @@ export class Lifecycle implements RequestLife {
     const record = session[RECORD] as SessionRecord
     const data = serializeData(session)
     const modified = record.id !== this.#originalId || record.isModified(data)
-    this.#settled = { session, modified }
+    this.#settled = { session, record, modified, data }
 
     const known = this.#sentId === id
     const saved = record.isSaved(data, cookieOf(session))
@@ -744,7 +829,7 @@ export class Lifecycle implements RequestLife {
   #verify(value: string): string | undefined {
     const verified = this.#service.signer.verify(value, this.#secrets)
     if (!verified) {
-      debug('cookie ignored: %s', value.startsWith('s:') ? 'signature invalid' : 'unsigned')
+      debug('cookie ignored: %s', whyRefused(value))
       return undefined
     }
     if (verified.current) this.#sentCookies.set(verified.id, value)
@@ -766,12 +851,12 @@ export class Lifecycle implements RequestLife {
       ? 'secure cookie over http; X-Forwarded-Proto is https but proxy is not trusted'
       : 'secure cookie over http'
     debug('no cookie: %s', reason)
-    if (process.env.NODE_ENV !== 'production') {
-      const mend = forwarded
-        ? 'set the option proxy: true, or app.set("trust proxy", 1)'
-        : 'use https, or cookie: { secure: "auto" } while you develop'
-      warn('WARN_SESSION_COOKIE_NOT_SENT', `no session cookie was sent: ${reason}; ${mend}`)
-    }
+    // In production, a request over plain HTTP that no proxy has passed on is a health check rather than a browser's.
+    if (process.env.NODE_ENV === 'production' && !forwarded) return
+    const mend = forwarded
+      ? 'set the option proxy: true, or app.set("trust proxy", 1)'
+      : 'use https, or cookie: { secure: "auto" } while you develop'
+    warn('WARN_SESSION_COOKIE_NOT_SENT', `no session cookie was sent: ${reason}; ${mend}`)
   }
 }
 
@@ -809,6 +894,15 @@ function isMissing(error: unknown): boolean {
   return error instanceof SessionError && error.code === 'ERR_SESSION_MISSING'
 }
 
+/** A session's data as JSON, or what is none. */
+function dataOf(session: Session): string {
+  try {
+    return serializeData(session)
+  } catch (error) {
+    return String(error)
+  }
+}
+
 /** An id for the log: enough to follow it, too little to use it. */
 function shorten(id: string): string {
   return debugging ? `${id.slice(0, 6)}…` : ''
@@ -820,6 +914,11 @@ function byCallback(call: (done: (error?: unknown) => void) => unknown): Promise
     // The app's own `save` may have forgotten the callback for a promise.
     if (isPromise(returned)) returned.then(() => resolve(), reject)
   })
+}
+
+function whyRefused(value: string): string {
+  if (!value.startsWith('s:')) return 'unsigned'
+  return value.length > LONGEST_COOKIE ? `longer than ${LONGEST_COOKIE} bytes` : 'signature invalid'
 }
 
 type Data = Record<string, unknown>

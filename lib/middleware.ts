@@ -132,12 +132,17 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
     events: new EventEmitter(),
     connection: connectionOf(store),
     createSession: createSessionOf(store, port),
+    watched: process.env.NODE_ENV === 'production' ? 0 : WATCHED,
+    last: undefined,
   }
   if (Object.isExtensible(store)) {
     ;(store as Partial<Store>).generate = (req: StoreRequest): void => generateSession(service, req as Carrier)
   }
   return service
 }
+
+/** So many requests show whether an app changes sessions too late; to look after each would cost them all. */
+const WATCHED = 1_000
 
 const connections = new WeakMap<object, Service['connection']>()
 

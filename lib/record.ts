@@ -25,6 +25,8 @@ export interface RecordOwner {
   readonly renews: boolean
   /** What cookies are signed with, and pointers to renewed ids are sealed with. */
   readonly secrets: readonly Secret[]
+  /** A session that is not known to be in the store is about to be stored. */
+  creating?(id: string): void
 }
 
 /** What the request and the store agreed on last. */
@@ -196,6 +198,7 @@ export class SessionRecord {
   }
 
   #create(ours: Outgoing, last: boolean): Maybe<void> {
+    this.#owner.creating?.(this.id)
     if (!this.#overwrites) this.#slot.enter()
     const written = this.#slot.write(ours)
     const saved = this.#stamped(ours, last)

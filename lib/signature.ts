@@ -7,7 +7,7 @@ import { sign, unsign } from 'cookie-signature'
 export type Secret = string | Buffer | NodeJS.ArrayBufferView | import('node:crypto').KeyObject
 
 /** Longest cookie value looked at: browsers keep 4096 bytes for name, value and attributes (RFC 6265 §6.1). */
-const LONGEST = 4096
+export const LONGEST_COOKIE = 4096
 /** Verified cookies remembered for each middleware. */
 const REMEMBERED = 1024
 
@@ -58,7 +58,7 @@ export class Signer {
    * Never throws on foreign input.
    */
   verify(value: string, secrets: readonly Secret[]): { id: string; current: boolean } | undefined {
-    if (value.length > LONGEST || !value.startsWith('s:')) return undefined
+    if (value.length > LONGEST_COOKIE || !value.startsWith('s:')) return undefined
     const known = this.#verified.get(value)
     if (known && secrets.includes(known.secret)) {
       return {

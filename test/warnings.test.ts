@@ -281,9 +281,142 @@ describe.each(entries)('options that cannot work are warned of when the middlewa
 })
 
 /** Serves one request, as a host of the Fetch standard does. */
-function handle(sessions: Anything): Promise<Response> {
-  return sessions(new Request('http://host/'), () => new Response())
+function handle(
+  sessions: Anything,
+  headers: Record<string, string> = {},
+  handler: (req: Anything) => unknown = () => new Response(),
+): Promise<Response> {
+  return sessions(new Request('http://host/path', { headers }), handler)
 }
+
+const signIn = (req: Anything): Response => {
+  req.session.user = 'ann'
+  return new Response()
+}
+
+describe.each(entries)('a secure cookie that is not sent over http, by %s,', (entry) => {
+  const secure = { ...options, cookie: { secure: true } }
+  const proxied = { 'x-forwarded-proto': 'https' }
+
+  it('is warned of', async () => {
+    const said = await warnings(async ({ entries }) => {
+      const sessions = entries[entry].session(secure)
+      await handle(sessions, {}, signIn)
+      await handle(sessions, proxied, signIn)
+    })
+    expect(coded(said)).toEqual([
+      ['WARN_SESSION_COOKIE_NOT_SENT', expect.stringMatching(/: secure cookie over http; use https, or cookie/)],
+      ['WARN_SESSION_COOKIE_NOT_SENT', expect.stringMatching(/proxy is not trusted; set the option proxy: true/)],
+    ])
+  })
+
+  it('in production, too, where a proxy that is not trusted is the cause', async () => {
+    vi.stubEnv('NODE_ENV', 'production')
+    const said = await warnings(async ({ entries, MemoryStore }) => {
+      const sessions = entries[entry].session({ ...secure, store: new MemoryStore({ max: 9 }) })
+      await handle(sessions, {}, signIn)
+      expect(process.emitWarning).not.toHaveBeenCalled()
+      await handle(sessions, proxied, signIn)
+    })
+    expect(coded(said)).toEqual([['WARN_SESSION_COOKIE_NOT_SENT', expect.stringContaining('proxy is not trusted')]])
+  })
+})
+
+describe('a cookie that cannot be sent', () => {
+  it('is warned of where the answer can carry none', async () => {
+    const said = await warnings(async ({ session }) => {
+      const upgrade = (req: Anything): unknown => signIn(req) && { status: 101 }
+      await handle(session(options), {}, upgrade)
+    })
+    expect(coded(said)).toEqual([['WARN_SESSION_HEAD_SENT', expect.stringContaining('as the answer can carry none')]])
+  })
+
+  it('has its true reason in the debug lines', async () => {
+    vi.stubEnv('DEBUG', 'unisession')
+    let lines = ''
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      lines += text
+      return true
+    })
+    await warnings(async ({ session }) => {
+      const sessions = session({ ...options, genid: () => 'x'.repeat(4_096) })
+      const [cookie = ''] = (await handle(sessions, {}, signIn)).headers.getSetCookie()
+      await handle(sessions, { cookie: cookie.replace(/;.*/, '') })
+      const kept: Anything[] = []
+      await handle(session(options), {}, (req) => {
+        kept.push(req.session)
+        return new Response()
+      })
+      kept[0].user = 'ann'
+      await kept[0].save()
+    })
+    expect(lines).toContain('cookie ignored: longer than 4096 bytes')
+    expect(lines).toContain('no cookie: the head of the response had left')
+  })
+})
+
+describe('changes after a response', () => {
+  it('are looked for outside of production alone', async () => {
+    for (const env of ['production', 'development']) {
+      vi.stubEnv('NODE_ENV', env)
+      const said = await warnings(async ({ session, MemoryStore }) => {
+        const sessions = session({ ...options, store: new MemoryStore({ max: 9 }) })
+        const kept: Anything[] = []
+        await handle(sessions, {}, (req) => {
+          kept.push(req.session)
+          return new Response()
+        })
+        kept[0].user = 'ann'
+        await handle(sessions)
+      })
+      const expected = env === 'production' ? [] : ['WARN_SESSION_CHANGED_LATE']
+      expect(coded(said).map(([code]) => code)).toEqual(expected)
+    }
+  })
+
+  it('that a store makes are none', async () => {
+    const said = await warnings(async ({ session, MemoryStore, Store }) => {
+      class Stamping extends Store {
+        readonly #memory = new MemoryStore()
+        get(sid: string, done: Anything) {
+          this.#memory.get(sid, done)
+        }
+        set(sid: string, data: Anything, done: Anything) {
+          data.stamp = Date.now() + Math.random()
+          setImmediate(() => {
+            data.later = Math.random()
+            this.#memory.set(sid, data, done)
+          })
+        }
+        destroy(sid: string, done: Anything) {
+          this.#memory.destroy(sid, done)
+        }
+      }
+      const sessions = session({ ...options, store: new Stamping() })
+      await handle(sessions, {}, signIn)
+      await handle(sessions, {}, signIn)
+    })
+    expect(said).toEqual([])
+  })
+
+  it.each<[string, (session: Anything) => unknown]>([
+    ['saved', (session) => Object.assign(session, { n: 1 }).save()],
+    ['reloaded', (session) => session.reload()],
+    ['ended', (session) => session.destroy()],
+  ])('are no loss where the session is %s', async (_, act) => {
+    const said = await warnings(async ({ session }) => {
+      const sessions = session(options)
+      const kept: Anything[] = []
+      await handle(sessions, {}, (req) => {
+        kept.push(req.session)
+        return signIn(req)
+      })
+      await act(kept[0])
+      await handle(sessions)
+    })
+    expect(said).toEqual([])
+  })
+})
 
 describe.each(entries)('what is passed in place of the options, to %s', (entry) => {
   it.each<[string, Anything, RegExp]>([

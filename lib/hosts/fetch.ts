@@ -102,8 +102,10 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     await life.settled().catch((late) => reportLate(service, late))
     throw error
   }
+  const carries = carriesCookies(answer)
+  if (!carries) life.mute('the answer can carry none')
   try {
-    await life.commit(carriesCookies(answer))
+    await life.commit(carries)
   } catch (error) {
     if (life.withholds(error)) throw error
     reportLate(service, error)

@@ -684,5 +684,68 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       expect(await errors()).toEqual(['handler failed'])
       expect((await browser.get('/plain/look')).json.data).toEqual(traits.savesWhatThrows ? { user: 'ann' } : {})
     })
+
+    describe('what cannot work is said by a warning:', () => {
+      type Warning = [code: string, message: string]
+      const warnings = async (): Promise<Warning[]> => (await new Browser(server.url).get('/plain/warnings')).json
+      const codes = async (): Promise<string[]> => (await warnings()).map(([code]) => code)
+
+      // Where a stream is held until its session is saved, the cookie leaves with it.
+      for (const [what, route] of [
+        ['data was first put into a session', 'streamThenSet?saved'],
+        ['a session was given a new id', 'streamThenLogin'],
+      ] as const) {
+        it(`${what} when the head of the response had left`, async () => {
+          await calls('plain')
+          const { text, setCookies } = await browser.get(`/plain/${route}`)
+          expect(text).toBe('one two')
+          if (traits.bunway) {
+            expect(setCookies).toHaveLength(1)
+            expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+          } else {
+            expect(setCookies).toEqual([])
+            expect(await warnings()).toContainEqual(['WARN_SESSION_HEAD_SENT', expect.stringContaining(what)])
+          }
+        })
+      }
+
+      it('a session was changed after its response', async () => {
+        for (const way of ['?saved', '']) {
+          await browser.get('/plain/keep')
+          await browser.get(`/plain/changeKept${way}`)
+          await browser.get('/plain/untouched')
+          if (way) expect(await codes()).not.toContain('WARN_SESSION_CHANGED_LATE')
+        }
+        expect(await codes()).toContain('WARN_SESSION_CHANGED_LATE')
+      })
+
+      it('an id was made that is too long for a cookie', async () => {
+        const { json } = await browser.get('/long/set?user=ann')
+        expect((await browser.get('/long/look')).json.id).not.toBe(json.id)
+        expect(await codes()).toContain('WARN_SESSION_COOKIE_TOO_LONG')
+      })
+
+      it('a request came to two session middlewares, but not to one twice', async () => {
+        await browser.get('/plain/twice')
+        expect(await codes()).not.toContain('WARN_SESSION_SECOND')
+        await browser.get('/plain/second')
+        expect(await codes()).toContain('WARN_SESSION_SECOND')
+      })
+
+      it('a secure cookie met a proxy that is not trusted', async () => {
+        await browser.get('/secure/set?user=ann', { headers: { 'x-forwarded-proto': 'https' } })
+        expect(await warnings()).toContainEqual([
+          'WARN_SESSION_COOKIE_NOT_SENT',
+          expect.stringContaining('proxy is not trusted'),
+        ])
+      })
+
+      it('and nothing else is, in all that this table does', async () => {
+        const expected = [
+          ...['CHANGED_LATE', 'COOKIE_NOT_SENT', 'COOKIE_TOO_LONG', 'HEAD_SENT', 'LATE_ERROR', 'SECOND'],
+        ].map((name) => `WARN_SESSION_${name}`)
+        expect((await warnings()).filter(([code]) => !expected.includes(code))).toEqual([])
+      })
+    })
   })
 }
