@@ -4,7 +4,7 @@ import { FileStore as BaseFileStore, type FileStoreOptions } from '../stores/fil
 import { MemoryStore as BaseMemoryStore, type MemoryStoreOptions } from '../stores/memory.ts'
 import { lifetimeIn, withDefaults } from './defaults.ts'
 import { givenOptions } from './lint.ts'
-import { settle } from './maybe.ts'
+import { isPromise, settle } from './maybe.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import type { AllCallback, CallbackStore, PromiseStore } from './store.ts'
@@ -90,9 +90,10 @@ export function fromExpressStore(store: CallbackStore): SessionStore {
     (method: string) =>
     (...args: unknown[]): Promise<never> =>
       new Promise((resolve, reject) => {
-        legacy[method]?.(...args, (error: unknown, value: unknown) =>
+        const returned = legacy[method]?.(...args, (error: unknown, value: unknown) =>
           error ? reject(error) : resolve((value ?? null) as never),
         )
+        if (isPromise(returned)) returned.then(undefined, reject)
       })
   const adapted: Record<string, unknown> = {
     get: (sid: string) => ask('get')(sid),

@@ -331,10 +331,12 @@ export class Lifecycle implements RequestLife {
       const record = loadedRecord(req, this.#service.port, snapshot)
       const returned = createSession(req, snapshot.open())
       // As in express-session, what counts is what it has put there.
-      const session = (req.session ?? returned) as Session
-      session[RECORD] = record
-      record.cookie = session.cookie
-      this.#opened = session
+      const session = (req.session ?? returned) as Session | undefined
+      if (session) {
+        session[RECORD] = record
+        record.cookie = session.cookie
+        this.#opened = session
+      }
       this.replace(session)
     }
     Object.defineProperty(req, 'session', LAZY)

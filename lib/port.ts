@@ -2,7 +2,7 @@
 // session is undefined, an error is a thrown error. No driver code.
 
 import { type CookieData, expiryOf } from './cookie.ts'
-import { type Callback, Calls } from './dialect.ts'
+import { type Callback, Calls, isMissing } from './dialect.ts'
 import { chain, isPromise, type Maybe } from './maybe.ts'
 import { isCookieChanged } from './merge.ts'
 import { Flights, type Ticket } from './overlap.ts'
@@ -99,10 +99,6 @@ export interface ForeignStore {
 /** Unit of the times that a promise-style store is given: as its host's documentation says. */
 export type TtlUnit = 'ms' | 's'
 
-function isMissing(error: unknown): boolean {
-  return (error as { code?: unknown } | null)?.code === 'ENOENT'
-}
-
 /** Milliseconds that a session has left when it is handed to a store. */
 function remaining(session: Outgoing): number | undefined {
   const expires = expiryOf(session.cookie)
@@ -125,7 +121,7 @@ class ForeignPort implements StorePort {
     this.#store = store
     this.#unit = unit
     this.#flights = flights
-    this.#calls = new Calls((sid, callback) => this.#store.get(sid, callback), store.get)
+    this.#calls = new Calls(store)
     this.touches = typeof store.touch === 'function'
   }
 

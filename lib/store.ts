@@ -55,7 +55,8 @@ Store.prototype.regenerate = function regenerate(req: StoreRequest, callback: Er
     this.generate?.(req)
     callback(error)
   }
-  this.destroy(req.sessionID as string, renew)
+  const slot = new Slot(portOf(this as ForeignStore), req.sessionID as string, secretsOf(this))
+  settle(undefined, () => slot.remove(false), renew)
 }
 
 Store.prototype.load = function load(sid: string, callback: GetCallback): void {

@@ -3,10 +3,26 @@
 import { sign } from 'cookie-signature'
 import type { RequestHandler } from 'express'
 import express from 'express'
-import { describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { fromExpressStore } from '../../lib/bunway.ts'
 import { type SessionOptions, Store, session } from '../../lib/index.ts'
+import { storeContract } from '../../lib/testing.ts'
 import { Browser } from '../support/jar.ts'
 import { serve } from '../support/serve.ts'
+
+/** What the package waits for at most, while a test lets it pass by itself. */
+const patience = vi.hoisted((): { held: { ms: number; ring: () => void }[] | undefined } => ({ held: undefined }))
+
+vi.mock('../../lib/timers.ts', async (original) => {
+  const timers: typeof import('../../lib/timers.ts') = await original()
+  const alarm: typeof timers.alarm = (ms, ring) => {
+    if (!patience.held) return timers.alarm(ms, ring)
+    patience.held.push({ ms, ring })
+    const held = { unref: () => held, cancel() {} }
+    return held
+  }
+  return { ...timers, alarm }
+})
 
 const secret = 'a secret of these tests, long enough'
 
@@ -203,7 +219,8 @@ async function visit(store: Any, options: SessionOptions = {}): Promise<Browser>
   return new Browser((await serve(app)).url)
 }
 
-const unknown = { headers: { cookie: `connect.sid=${encodeURIComponent(`s:${sign('unknown', secret)}`)}` } }
+const as = (sid: string) => ({ headers: { cookie: `connect.sid=${encodeURIComponent(`s:${sign(sid, secret)}`)}` } })
+const unknown = as('unknown')
 
 for (const [kind, ways] of [
   ['by promise', promised],
@@ -245,6 +262,147 @@ it('a callback store that takes its time is waited for, also where its methods a
   const browser = await visit(wrapped(inner, true))
   await browser.get('/set')
   expect((await browser.get('/')).json).toBe('ann')
+})
+
+describe('a callback store whose methods are async, which is connecting,', () => {
+  const pieces = (shelf: Shelf, connecting: Promise<void>) => ({
+    get: async (sid: string, done: Done) => void connecting.then(() => shelf.findThen(sid, done)),
+    set: async (sid: string, data: object, done: Done) =>
+      void connecting.then(() => byCallback(shelf).set(sid, data, done)),
+    destroy: async (sid: string, done: Done) => void connecting.then(() => byCallback(shelf).destroy(sid, done)),
+  })
+
+  /** Lets so many milliseconds of the package's patience pass at once. */
+  const pass = async (time: number): Promise<void> => {
+    while (patience.held?.length === 0) await new Promise((resolve) => setImmediate(resolve))
+    for (const { ms, ring } of patience.held?.splice(0) ?? []) if (ms <= time) ring()
+  }
+
+  beforeEach(() => {
+    patience.held = []
+  })
+  afterEach(() => {
+    patience.held = undefined
+  })
+
+  it('signs nobody out by that, and is called back to from then on', async () => {
+    const shelf = new Shelf(null)
+    shelf.records.set('known', JSON.stringify({ cookie: { originalMaxAge: null, path: '/' }, user: 'ann' }))
+    let connect = (): void => {}
+    const connecting = new Promise<void>((resolve) => {
+      connect = resolve
+    })
+    const browser = await visit(pieces(shelf, connecting))
+    const first = browser.get('/', as('known'))
+    await pass(3_000)
+    connect()
+    expect((await first).json).toBe('ann')
+    expect((await browser.get('/', as('known'))).json).toBe('ann')
+    expect((await browser.get('/set', as('known'))).json).toBe('set')
+  })
+
+  it('but never calls back is an error, and no answer', async () => {
+    const browser = await visit(pieces(new Shelf(null), new Promise(() => {})))
+    const first = browser.get('/', as('known'))
+    await pass(10_000)
+    expect(await first).toMatchObject({ status: 500, json: expect.stringMatching(/did not call back/) })
+  })
+})
+
+it.each([false, true])(
+  'a store that answers by promise first, and calls back after it, is called back to (async: %s)',
+  async (isAsync) => {
+    const shelf = new Shelf(null)
+    shelf.records.set('known', JSON.stringify({ cookie: { originalMaxAge: null, path: '/' }, user: 'ann' }))
+    const answered = (work: Promise<unknown>, done?: Done): Promise<unknown> =>
+      work.then((value) => {
+        if (done) setImmediate(done, null, value)
+        return value
+      })
+    const get = (sid: string, done?: Done) => answered(shelf.find(sid), done)
+    const set = vi.fn((sid: string, data: object, done?: Done) => answered(byPromise(shelf).set(sid, data), done))
+    const destroy = (sid: string, done?: Done) => answered(byPromise(shelf).destroy(sid), done)
+    const store = isAsync
+      ? { get: async (sid: string, done?: Done) => get(sid, done), set, destroy }
+      : { get, set, destroy }
+    const browser = await visit(store, { cookie: { maxAge: 60_000 } })
+    expect((await browser.get('/set', as('known'))).json).toBe('set')
+    expect(set.mock.calls.map(([, , done]) => typeof done)).toEqual(['function'])
+  },
+)
+
+it('a promise-style store whose get has a second parameter without a default is never given a callback to set', async () => {
+  const shelf = new Shelf(undefined)
+  const set = vi.fn(byPromise(shelf).set)
+  const store = { ...byPromise(shelf), set, get: (sid: string, _options?: object) => shelf.find(sid) }
+  const browser = await visit(store, { cookie: { maxAge: 60_000 } })
+  await browser.get('/set')
+  expect((await browser.get('/')).json).toBe('ann')
+  expect(set.mock.calls.map(([, , ttl]) => typeof ttl)).toEqual(['number'])
+})
+
+it('a promise-style store may say by ENOENT that there is no session, before anything else', async () => {
+  const shelf = new Shelf(undefined)
+  const get = async (sid: string, { fresh = false } = {}) => {
+    if (!shelf.records.has(sid)) throw Object.assign(new Error('no such session'), { code: 'ENOENT' })
+    return shelf.find(fresh ? '' : sid)
+  }
+  const destroy = async (...[sid]: [string]) => byPromise(shelf).destroy(sid)
+  const browser = await visit({ ...byPromise(shelf), get, destroy })
+  await browser.get('/set')
+  expect((await browser.get('/')).json).toBe('ann')
+})
+
+it('options of get stay at their defaults where the store is known to answer by promise', async () => {
+  const shelf = new Shelf(undefined)
+  const get = vi.fn(async (sid: string, options: unknown = {}) =>
+    shelf.find(JSON.stringify(options) === '{}' ? sid : ''),
+  )
+  const store = { ...byPromise(shelf), get: (sid: string, options = {}) => get(sid, options) }
+  const browser = await visit(store)
+  await browser.get('/set')
+  expect((await browser.get('/')).json).toBe('ann')
+  expect(get.mock.calls.map(([, options]) => typeof options)).toEqual(['object'])
+})
+
+it('store.regenerate calls back on a promise-style store, too', async () => {
+  const shelf = new Shelf(null)
+  const store = Object.assign(new (class extends (Store as Any) {})(), byPromise(shelf), {
+    get: async (sid: string) => shelf.find(sid),
+  })
+  session({ secret, store, resave: false, saveUninitialized: false })
+  shelf.records.set('old', '{}')
+  const req: Any = { sessionID: 'old', sessionStore: store }
+  const error = await new Promise((resolve) => store.regenerate(req, resolve))
+  expect([error, shelf.records.size, req.sessionID === 'old', typeof req.session]).toEqual([
+    undefined,
+    0,
+    false,
+    'object',
+  ])
+})
+
+it('fromExpressStore rejects where the store rejects in place of calling back', async () => {
+  const failing = async (): Promise<never> => {
+    throw new Error('no connection')
+  }
+  const store = fromExpressStore({ get: failing, set: failing, destroy: failing })
+  await expect(store.get('one')).rejects.toThrow('no connection')
+})
+
+describe.each([
+  ['by promise', promised, byPromise],
+  ['by callback', called, byCallback],
+] as const)('a store that answers %s, its methods with rest parameters, keeps the contract', (_, ways, rest) => {
+  storeContract({ describe, it: it.concurrent, expect }, () => {
+    const shelf = new Shelf(null)
+    const find = shelf.find.bind(shelf)
+    shelf.find = async (sid) => {
+      const found = (await find(sid)) as { cookie: { expires?: string } } | null
+      return found?.cookie.expires && Date.parse(found.cookie.expires) <= Date.now() ? null : found
+    }
+    return { store: { ...rest(shelf), ...ways['rest parameters']?.(shelf) } }
+  })
 })
 
 it('a store’s own createSession may return nothing', async () => {
