@@ -516,7 +516,8 @@ const LOST_MS = 1_000
 const RETRY_MS = 20
 /** What a look at the connection counts for at most: a process that was held up has not waited. */
 const TURN_MS = 250
-const ANSWER_MS = 3_000
+/** How often it is looked for an answer, every `TURN_MS`; half as often where the client is not ready. */
+const LOOKS = 12
 /** How long an attempt of the store's own client may take. */
 const CONNECT_MS = 2_000
 
@@ -534,6 +535,7 @@ class Connection {
     // Not past those that wait: what was asked first is done first.
     if (!this.#recovery && this.#link.ready()) {
       this.#patience = LOST_MS
+      this.#cause = undefined
       return this.#send(work)
     }
     // All that wait do so together: no command makes an attempt of its own.
@@ -553,7 +555,6 @@ class Connection {
   }
 
   async #recover(): Promise<void> {
-    this.#cause = undefined
     do {
       const start = now()
       this.#open()
@@ -602,12 +603,14 @@ function answered<T>(work: () => Maybe<T>, hopeless: () => boolean): Promise<T> 
     const result = work()
     if (!isPromise(result)) return resolve(result)
     const fail = (): void => reject(new SessionError('ERR_SESSION_STORE', 'Redis does not answer'))
-    // Twice half the time: timers come before I/O, so after something has held the process up the first of them may
-    // run while the answer lies there unread.
-    let patience = alarm(ANSWER_MS / 2, () => {
-      if (hopeless()) fail()
-      else patience = alarm(ANSWER_MS / 2, fail)
-    })
+    // Timers come before I/O: after something has held the process up, one runs while the answer lies there unread.
+    let looks = 0
+    const look = (): void => {
+      looks++
+      if (looks === LOOKS || (looks >= LOOKS / 2 && hopeless())) fail()
+      else patience = alarm(TURN_MS, look)
+    }
+    let patience = alarm(TURN_MS, look)
     result.then(
       (value) => {
         patience.cancel()

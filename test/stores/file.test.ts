@@ -871,7 +871,7 @@ describe('a lock that was left behind', () => {
       await store.set('one', session({ n: 2 }))
       expect(looks.count).toBeLessThan(10)
 
-      const parent = spawn('sh', ['-c', 'sleep 0.1 & echo $!; exec sleep 100'])
+      const parent = spawn('sh', ['-c', 'sleep 0.1 & echo $!; exec sleep 3600'])
       try {
         const zombie = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)))
         await until(() => /\) Z /.test(fs.readFileSync(`/proc/${zombie}/stat`, 'latin1')))

@@ -576,8 +576,8 @@ describe.skipIf(redisMissing)('a client that the app has not connected', () => {
     const lost = createClient({ url: 'redis://127.0.0.1:1', socket: { reconnectStrategy: false } })
     const store = new RedisStore({ client: lost })
     // It has waited long at each look at its watch.
-    let now = Date.now()
-    const clock = vi.spyOn(Date, 'now').mockImplementation(() => (now += 1_000))
+    let now = process.uptime()
+    const clock = vi.spyOn(process, 'uptime').mockImplementation(() => ++now)
     onTestFinished(() => clock.mockRestore())
     await expect(store.get('one')).rejects.toMatchObject({
       code: 'ERR_SESSION_STORE',

@@ -7,7 +7,7 @@ import { bun } from '../support/serve.ts'
 import { clusters, type Opened, singles } from './fixture/redis-clients.ts'
 import { runScript } from './fixture/redis-process.ts'
 
-vi.setConfig({ maxConcurrency: 200 })
+vi.setConfig({ maxConcurrency: 40 })
 
 let server: RedisServer
 let cluster: RedisCluster

@@ -29,7 +29,7 @@ export async function whileClocksStand<T>(work: () => Promise<T>, { ticks, but }
   const missed: (() => void)[] = []
   let limit: NodeJS.Timeout | undefined
   const hanging = new Promise<never>((_, reject) => {
-    limit = setTimeout(() => reject(new Error('it hangs while clocks and timers are faked')), 15_000)
+    limit = setTimeout(() => reject(new Error('it hangs while clocks and timers are faked')), 240_000)
   })
   vi.useFakeTimers({ toFake: ALL.filter((name) => name !== but), now: Date.now() })
   if (ticks) process.nextTick = (call: (...args: never[]) => void, ...args) => void missed.push(() => call(...args))
