@@ -106,7 +106,7 @@ describe.each(Object.entries(stages))('on %s', (name, open) => {
   const isForeign = kinds.some((kind) => kind.name === name && !kind.bundled)
 
   it.skipIf(isMissing)('requests keep what each of them changed, and the end of a session', async () => {
-    await fc.assert(property(await open()), { ...parameters(/^memory\b/.test(name) ? 1_000 : 60), examples: found })
+    await fc.assert(property(await open()), { ...parameters(/^memory\b/.test(name) ? 400 : 60), examples: found })
   })
 
   it.runIf(isForeign && !isMissing)("and so they do with concurrency: 'merge'", async () => {

@@ -10,6 +10,9 @@ import { storeContract } from '../../lib/testing.ts'
 import { Browser } from '../support/jar.ts'
 import { serve } from '../support/serve.ts'
 
+// Some of them wait for a second.
+vi.setConfig({ maxConcurrency: 40 })
+
 /** What the package waits for at most, while a test lets it pass by itself. */
 const patience = vi.hoisted((): { held: { ms: number; ring: () => void }[] | undefined } => ({ held: undefined }))
 

@@ -424,7 +424,7 @@ describe('the folder of FileStore', () => {
               pending--
               done(...results)
             })
-          }, 5)
+          }, 1)
         }) as never)
       }
     }
