@@ -16,7 +16,7 @@ type Method = (...args: never[]) => unknown
 /** What of a store shows how it answers. */
 interface Asked {
   get(sid: string, callback?: Callback): unknown
-  destroy: Method
+  destroy?: Method
 }
 
 /**
@@ -43,7 +43,8 @@ export class Calls {
 
   constructor(store: Asked) {
     this.#store = store
-    const { get, destroy } = store
+    // Without a `destroy`, which express-session takes, `get` tells alone.
+    const { get, destroy = get } = store
     this.#takesCallbacks = destroy.length >= 2
     if (knowsNoCallback(get) || (get.length < 2 && knowsNoCallback(destroy))) {
       this.#style = 'promise'
