@@ -37,12 +37,9 @@ export function lintNames(
 ): void {
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined || known.includes(name)) continue
-    const meant = nearest(name, known)
-    const cure = Object.hasOwn(instead, name)
-      ? `: ${instead[name]}`
-      : meant
-        ? `; did you mean "${before}${meant}"?`
-        : '; it has no effect'
+    const meant = nearest(name, [...known, ...Object.keys(instead)])
+    let cure = '; it has no effect'
+    if (meant) cure = known.includes(meant) ? `; did you mean "${before}${meant}"?` : `: ${instead[meant]}`
     warn('WARN_SESSION_OPTION_UNKNOWN', `unknown option "${before}${name}"${of && ` of ${of}`}${cure}`)
   }
 }
@@ -354,6 +351,10 @@ const isRedis = (value: object): boolean =>
 const NO_STORES: readonly (readonly [is: (given: object) => unknown, words: string | ((given: object) => string)])[] = [
   [isPromise, 'is a promise; await it first'],
   [isRedis, 'is a Redis client; give it to a store, new RedisStore({ client })'],
+  [
+    (given) => isRedis((given as { prototype?: object }).prototype ?? {}),
+    'is the class of a Redis client; give one to a store, new RedisStore({ client })',
+  ],
   [isClass, (given) => `is a class; make a store of it, new ${(given as { name: string }).name || 'Store'}(…)`],
   [
     (given) => hasMethods(given, 'startSession') || hasMethods(given, 'collection') || 'mongo' in given,
@@ -369,7 +370,8 @@ const NO_STORES: readonly (readonly [is: (given: object) => unknown, words: stri
   ],
   [
     (given) => typeof given === 'function',
-    'is a function; where it is a package that makes a class of stores, call it with session and make one: new (it(session))(…)',
+    'is a function; where it makes a class of stores, as packages for older versions do, call it with session, and make ' +
+      'a store of that class: const DbStore = makeClass(session), and then new DbStore(…)',
   ],
 ]
 

@@ -5,6 +5,13 @@ import { execFile } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import connectPg from 'connect-pg-simple'
+import * as connectRedis from 'connect-redis'
+import IoRedis from 'ioredis'
+import memoryStore from 'memorystore'
+import pg from 'pg'
+import { createClient, createCluster } from 'redis'
+import { createClient as createClient4 } from 'redis4'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { bun } from './support/serve.ts'
 
@@ -110,6 +117,7 @@ const doubtful: [options: Anything, code: string, message: RegExp][] = [
   [{ RESAVE: false }, 'OPTION_UNKNOWN', /did you mean "resave"\?$/],
   [{ storage: {} }, 'OPTION_UNKNOWN', /^unknown option "storage"; did you mean "store"\?$/],
   [{ telemetry: 1 }, 'OPTION_UNKNOWN', /^unknown option "telemetry"; it has no effect$/],
+  [{ httponly: true }, 'OPTION_UNKNOWN', /^unknown option "httponly": it belongs into cookie: \{ httpOnly \}$/],
   [{ httpOnly: true }, 'OPTION_UNKNOWN', /^unknown option "httpOnly": it belongs into cookie: \{ httpOnly \}$/],
   [{ cookie: { rolling: true } }, 'OPTION_UNKNOWN', /^unknown option "cookie\.rolling": it belongs beside cookie/],
   [
@@ -469,7 +477,7 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
   it.each<[string, Anything, string]>([
     ['a class', class RedisStore {}, 'is a class; make a store of it, new RedisStore(…)'],
     ['a class of old', Ancient, 'is a class; make a store of it, new Ancient(…)'],
-    ['a factory', (_session: unknown) => class {}, 'is a function; where it is a package that makes a class of stores'],
+    ['a factory', (_session: unknown) => class {}, 'is a function; where it makes a class of stores'],
     ['a promise', Promise.resolve(new Client()), 'is a promise; await it first'],
     ['a module', { default: class DbStore {}, x: 1 }, 'is a module; make a store of its class, new DbStore(…)'],
     [
@@ -497,6 +505,23 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
         message: expect.stringContaining(`store option ${message}`),
       }),
     )
+  })
+
+  it.each<[string, (session: Anything) => Anything, string]>([
+    ['redis', () => createClient(), 'is a Redis client'],
+    ['redis 4', () => createClient4(), 'is a Redis client'],
+    ['redis, as a cluster', () => createCluster({ rootNodes: [{ url: 'redis://x' }] }), 'is a Redis client'],
+    ['ioredis', () => new IoRedis({ lazyConnect: true }), 'is a Redis client'],
+    ['ioredis, the class', () => IoRedis, 'is the class of a Redis client'],
+    ['pg', () => new pg.Pool(), 'is a database client'],
+    ['connect-redis, the module', () => connectRedis, 'is a module; make a store of its class, new RedisStore(…)'],
+    ['connect-pg-simple, the factory', () => connectPg, 'is a function; where it makes a class of stores'],
+    ['connect-pg-simple, the class', (session) => connectPg(session), 'is a class; make a store of it, new PGStore(…)'],
+    ['memorystore, the class', (session) => memoryStore(session), 'is a class; make a store of it, new MemoryStore(…)'],
+  ])('is known in what packages give: %s', async (_, give, message) => {
+    const { entries, session } = await fresh()
+    const store = give(session)
+    expect(() => entries[entry].session({ ...options, store })).toThrow(`store option ${message}`)
   })
 
   it('but not where express-session takes it: a store without destroy()', async () => {

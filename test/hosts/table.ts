@@ -719,6 +719,12 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         expect(await codes()).toContain('WARN_SESSION_CHANGED_LATE')
       })
 
+      it('a store failed when nobody waited for it any more', async () => {
+        await browser.get('/unheard/keep')
+        await browser.get('/unheard/changeKept?saved')
+        await expect.poll(codes).toContain('WARN_SESSION_LATE_ERROR')
+      })
+
       it('an id was made that is too long for a cookie', async () => {
         const { json } = await browser.get('/long/set?user=ann')
         expect((await browser.get('/long/look')).json.id).not.toBe(json.id)
