@@ -95,13 +95,13 @@ export function lintSeconds(option: string, seconds: number): void {
 export function lintLifetime(option: string, value: unknown): void {
   const say = (words: string): void => warn('WARN_SESSION_LIFETIME', `${option} ${words}`)
   const untilClosed = 'null is for a cookie that lasts until the browser closes'
-  const needed = `must be a number of milliseconds; ${untilClosed}; each request will fail`
+  const needed = `must be a number of milliseconds; ${untilClosed}`
   if (typeof value === 'number') {
-    if (Number.isNaN(new Date(Date.now() + value).getTime())) say(`is ${value}, and ${needed}`)
+    if (Number.isNaN(new Date(Date.now() + value).getTime())) say(`is ${value}, and ${needed}; no cookie can be sent`)
     else if (value <= 0) say(`is ${value}: browsers drop the cookie at once; ${untilClosed}`)
     else lintMilliseconds(option, value)
     // A Date is deprecated, and said to be where it is used.
-  } else if (value && !(value instanceof Date)) say(needed)
+  } else if (value && !(value instanceof Date)) say(`${needed}; each request will fail`)
 }
 
 // The cookie.
