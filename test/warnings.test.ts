@@ -524,9 +524,31 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
     expect(() => entries[entry].session({ ...options, store })).toThrow(`store option ${message}`)
   })
 
-  it('but not where express-session takes it: a store without destroy()', async () => {
-    const store = { get() {}, set() {}, on() {} }
-    const said = await warnings(({ entries }) => entries[entry].session({ ...options, store: store as Anything }))
+  it('but not where express-session takes it: a store without destroy(), which works until a session is to end', async () => {
+    const said = await warnings(async ({ entries, MemoryStore, Store }) => {
+      const memory = new MemoryStore()
+      class Lasting extends Store {
+        get(sid: string, done: Anything) {
+          memory.get(sid, done)
+        }
+        set(sid: string, data: Anything, done: Anything) {
+          memory.set(sid, data, done)
+        }
+      }
+      const store = new (Lasting as Anything)()
+      const sessions = entries[entry].session({ ...options, store })
+      const [cookie = ''] = (await handle(sessions, {}, signIn)).headers.getSetCookie()
+      const headers = { cookie: cookie.replace(/;.*/, '') }
+      await handle(sessions, headers, (req) => {
+        expect(req.session.user).toBe('ann')
+        return new Response()
+      })
+      const ending = handle(sessions, headers, async (req) => {
+        await req.session.destroy()
+        return new Response()
+      })
+      await expect(ending).rejects.toThrow('destroy is not a function')
+    })
     expect(coded(said)).toEqual([['WARN_SESSION_STORE', 'store option must be a session store: it has no destroy()']])
   })
 
