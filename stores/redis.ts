@@ -679,6 +679,7 @@ interface NodeRedis {
   /** Of a cluster. */
   readonly masters?: unknown[]
   nodeClient?(master: unknown): Maybe<NodeRedis>
+  sendCommand?(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
 }
 
 const guarded = new WeakSet<object>()
@@ -722,13 +723,19 @@ function commandsOfNodeRedis(client: NodeRedis): Commands {
     await (seconds > 0 ? on.set(key, String(value), { EX: seconds }) : on.del(key))
     return true
   }
+  const keyPrefix = String(client._keyPrefix ?? client.options?.keyPrefix ?? '')
+  const run =
+    on.eval && ((script: string, key: string, args: string[]) => on.eval?.(script, { keys: [key], arguments: args }))
+  // A cluster of redis 4 looks for the key in the script's text, and asks any node.
+  const runOnNode = (script: string, key: string, args: string[]) =>
+    client.sendCommand?.(keyPrefix + key, false, ['EVAL', script, '1', keyPrefix + key, ...args])
   return {
-    keyPrefix: String(client._keyPrefix ?? client.options?.keyPrefix ?? ''),
+    keyPrefix,
     get: (key) => on.get(key),
     set: (key, value, seconds) => on.set(key, value, { EX: seconds }),
     del: (key) => on.del(key),
     expire: (key, seconds) => (on.expire ? on.expire(key, seconds) : prolong(key, seconds)),
-    eval: on.eval && ((script, key, args) => on.eval?.(script, { keys: [key], arguments: args })),
+    eval: client.nodeClient && client.sendCommand ? runOnNode : run,
     nodes: client.nodeClient ? () => mastersOf(client) : on.scan && (() => [scan(on)]),
   }
 }

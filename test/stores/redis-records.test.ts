@@ -12,6 +12,7 @@ import { Outgoing, type Stored } from '../../lib/snapshot.ts'
 import { Pointer } from '../../lib/successor.ts'
 import { RedisStore, type RedisStoreClient, redisStore } from '../../stores/redis.ts'
 import {
+  command,
   lifetimeOf,
   nameOf,
   type RedisCluster,
@@ -435,6 +436,27 @@ describe.skipIf(redisMissing)('all sessions of RedisStore', () => {
     expect(names(commands)).not.toContain('KEYS')
     expect(names(commands)).not.toContain('FLUSHDB')
     expect((await client.keys('*')).sort()).toEqual([...others].sort())
+  })
+
+  it.each(Object.entries(clusters))('are asked for where their slots are: %s', async (_, open) => {
+    /** How often a node had to say that a key is elsewhere. */
+    const misses = async (): Promise<number> => {
+      const stats = await Promise.all(cluster.nodes.map(({ port }) => command(port, 'INFO errorstats')))
+      return stats.reduce((sum, text) => sum + Number(/errorstat_MOVED:count=(\d+)/.exec(text)?.[1] ?? 0), 0)
+    }
+    const opened = await open(cluster.rootNodes)
+    const store = opened.store({ prefix: 'asked:' })
+    const driver = driverOf(store)
+    const before = await misses()
+    for (let n = 0; n < 20; n++) {
+      await store.set(`id-${n}`, plain({ n }))
+      await driver.update(`id-${n}`, (await driver.read(`id-${n}`)) as Stored, increment)
+      await driver.touch(`id-${n}`, outgoing({}, 600_000), Date.now() + 600_000, { originalMaxAge: 3_600_000 })
+      expect(await store.get(`id-${n}`)).toMatchObject({ n: n + 1 })
+      await store.destroy(`id-${n}`)
+    }
+    expect(await misses()).toBe(before)
+    await opened.close()
   })
 
   it('are found on every master of a cluster', async () => {
