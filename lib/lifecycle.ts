@@ -652,7 +652,6 @@ export class Lifecycle implements RequestLife {
     const now = Date.now()
     if ((cookie.issuedAt ?? 0) + renewAfter > now) return undefined
     const id = settings.generateId(this.#req)
-    if (typeof id !== 'string') return undefined
     debug('renewing the id of session %s', shorten(oldId))
     const leave = (cookie: Cookie): Outgoing => {
       const expires = Math.min(expiryOf(cookie) ?? Infinity, now + Math.max(REMEMBERED_MS, renewAfter + renewGrace))
@@ -682,13 +681,13 @@ export class Lifecycle implements RequestLife {
     const req = this.#req
     const { settings, port } = this.#service
     const id = req.sessionID
+    // Also replaced: a life whose store failed to load, which must not take that for an unset session.
     if (!settings.autoCommit || this.isReplaced) return undefined
     if (this.#lazy && (this.#snapshot ? true : !settings.saveUninitialized)) return this.#commitUntouched(id)
 
     const session = this.#session()
     if (!session) {
-      // Only what was there can have been unset: not after a store that failed to load it.
-      if (req.sessionID && settings.unsetDestroys && req.session == null && req[LIFE] === this) {
+      if (req.sessionID && settings.unsetDestroys && req.session == null) {
         debug('destroying: req.session was unset')
         const cookie = this.#opened ? cookieOf(this.#opened) : this.#snapshot && this.#loadedCookie()
         const record = this.#record(this.#opened) ?? SessionRecord.create(id as string, port, this)

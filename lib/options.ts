@@ -92,7 +92,7 @@ export interface Settings {
   readonly name: string
   readonly secrets: readonly Secret[] | undefined
   readonly cookie: CookieOptions | ((req: HostRequest) => CookieOptions | undefined)
-  readonly generateId: (req: HostRequest) => unknown
+  readonly generateId: (req: HostRequest) => string
   readonly proxy: boolean | undefined
   readonly resave: boolean
   readonly rolling: boolean

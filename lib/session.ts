@@ -306,12 +306,12 @@ export function fill(session: Session, data: object): void {
   for (const key in data) {
     const value = (data as Record<string, unknown>)[key]
     if (key === 'flash') writeFlash(session, value, true)
-    else if (isData(session, key) || !(key in session)) (session as unknown as Record<string, unknown>)[key] = value
+    else if (holds(session, key) || !(key in session)) (session as unknown as Record<string, unknown>)[key] = value
   }
 }
 
 /** Whether the session holds data under `key`. */
-function isData(session: object, key: string): boolean {
+function holds(session: object, key: string): boolean {
   return key !== 'cookie' && Object.prototype.propertyIsEnumerable.call(session, key)
 }
 
@@ -337,7 +337,7 @@ function begin(session: Session, port: StorePort, cookie: Cookie): void {
 /** Takes the data out of a session. */
 export function emptyOut(session: Session, keys: string[] = Object.keys(session)): void {
   const target = session as unknown as Record<string, unknown>
-  for (const key of keys) if (isData(session, key)) delete target[key]
+  for (const key of keys) if (holds(session, key)) delete target[key]
 }
 
 /** Gives the request a new, empty session. */
@@ -359,18 +359,18 @@ interface Kept {
 function regenerate(session: Session, keep: boolean, atOnce: boolean): Maybe<void> {
   const { req } = session
   const record = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
-  const old = { ...session, cookie: reviveCookie(cookieOf(session).data) }
-  const kept: Kept | undefined = keep ? { data: serializeData(old), cookie: old.cookie.data } : undefined
+  const old = keep ? { ...session, cookie: reviveCookie(cookieOf(session).data) } : undefined
+  const kept: Kept | undefined = old && { data: serializeData(old), cookie: old.cookie.data }
   let next: { readonly session: Session; readonly cookie: CookieData } | undefined
 
   const start = (): void => {
     if (next) return
     const started = startAnew(req)
     next = { session: started, cookie: started.cookie.data }
-    if (!kept) return
-    const { cookie: _, ...data } = old
+    if (!old) return
+    const { cookie, ...data } = old
     Object.assign(started, data)
-    setCookie(started, old.cookie)
+    setCookie(started, cookie)
   }
   const finish = (held: object | undefined): void => {
     start()
@@ -385,7 +385,7 @@ function regenerate(session: Session, keep: boolean, atOnce: boolean): Maybe<voi
   if (atOnce) start()
   let finished: Maybe<void>
   try {
-    finished = chain(keep ? record.take(old) : chain(record.destroy(), () => undefined), finish)
+    finished = chain(old ? record.take(old) : chain(record.destroy(), () => undefined), finish)
   } catch (error) {
     return fail(error)
   }

@@ -4,7 +4,8 @@
 import fs from 'node:fs'
 import { sleep } from '../lib/timers.ts'
 
-function ask<T>(call: (done: (error: Error | null, value?: T) => void) => void): Promise<T> {
+/** Makes a call of Node's that answers by callback. */
+export function ask<T>(call: (done: (error: Error | null, value?: T) => void) => void): Promise<T> {
   return new Promise((resolve, reject) => call((error, value) => (error ? reject(error) : resolve(value as T))))
 }
 

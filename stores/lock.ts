@@ -15,7 +15,7 @@ import { dirname } from 'node:path'
 import { debug } from '../lib/diagnostics.ts'
 import { SessionError } from '../lib/errors.ts'
 import { now, sleep } from '../lib/timers.ts'
-import { codeOf, disk, isBusy, type Lanes, patiently, unlessMissing, writeText } from './disk.ts'
+import { ask, codeOf, disk, isBusy, type Lanes, patiently, unlessMissing, writeText } from './disk.ts'
 
 export const LOCK = '.lock'
 export const NEXT = '.next'
@@ -44,8 +44,8 @@ let self: Promise<Self> | undefined
 
 async function identify(): Promise<Self> {
   const [boot, namespace, { start }] = await Promise.all([
-    ask<string>((done) => fs.readFile('/proc/sys/kernel/random/boot_id', 'latin1', done)),
-    ask<string>((done) => fs.readlink('/proc/self/ns/pid', done)),
+    askProc((done) => fs.readFile('/proc/sys/kernel/random/boot_id', 'latin1', done)),
+    askProc((done) => fs.readlink('/proc/self/ns/pid', done)),
     statusOf(process.pid),
   ])
   const place = boot && namespace ? boot + namespace : hostname()
@@ -53,15 +53,13 @@ async function identify(): Promise<Self> {
 }
 
 /** What /proc says; undefined where there is none, or where it may not be read. */
-function ask<T>(call: (done: (error: Error | null, value?: T) => void) => void): Promise<T | undefined> {
-  return new Promise<T | undefined>((resolve) => call((error, value) => resolve(error ? undefined : value))).catch(
-    () => undefined,
-  )
+function askProc(call: Parameters<typeof ask<string>>[0]): Promise<string | undefined> {
+  return ask(call).catch(() => undefined)
 }
 
 /** When a process was started, and whether it has ended already but for its parent; nothing where that is not known. */
 async function statusOf(pid: number): Promise<{ start: string; ended: boolean }> {
-  const text = await ask<string>((done) => fs.readFile(`/proc/${pid}/stat`, 'latin1', done))
+  const text = await askProc((done) => fs.readFile(`/proc/${pid}/stat`, 'latin1', done))
   // The second field may hold anything, in parentheses.
   const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ')
   return { start: fields?.[19] ?? '', ended: /^[ZX]$/.test(fields?.[0] ?? '') }
