@@ -172,6 +172,14 @@ test('every entry leads to files that are there', () => {
   expect(files.filter(([, found]) => !found[0] || !found.every((file) => existsSync(join(root, file))))).toEqual([])
 })
 
+// The last member takes every release: npm refuses to install beside one that is out of range, and an app may have another
+// for work of its own. A store that is given an older client says so.
+test.each(['redis', 'ioredis'] as const)('the peer range of %s names the majors that are tested', (name) => {
+  const versions = Object.entries(manifest.devDependencies).filter(([alias]) => alias.replace(/\d$/, '') === name)
+  const majors = versions.map(([, version]) => Number(/(\d+)\.\d+\.\d+$/.exec(version)?.[1]))
+  expect(manifest.peerDependencies[name]).toBe(`${Math.min(...majors)} - ${Math.max(...majors)} || *`)
+})
+
 test('the package holds the build, its licence and what its users read', () => {
   const pack = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
   const [{ files }] = JSON.parse(pack) as [{ files: { path: string }[] }]
