@@ -1,4 +1,4 @@
-// The documentation, taken at its word. What is checked of each fenced block of README.md and docs/*.md:
+// The documentation, taken at its word. What is checked of each fenced block of the Markdown files here and in docs/:
 //
 //   js, ts          It is a module that compiles: all of them in one strict program, against the built package. One that
 //                   imports nothing is the body of a request handler; `app`, `req`, `res`, `next` and `sessions` are there.
@@ -32,9 +32,9 @@ import { Browser } from './support/jar.ts'
 import { bun, spawnServer } from './support/serve.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)].filter((path) =>
-  path.endsWith('.md'),
-)
+const pages = ['', 'docs/']
+  .flatMap((dir) => readdirSync(join(root, dir)).map((name) => dir + name))
+  .filter((path) => path.endsWith('.md'))
 
 interface Block {
   /** Where it stands: `README.md:12`. */
