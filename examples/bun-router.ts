@@ -1,5 +1,5 @@
-// Signing in and out on bun-router, visits counted, messages flashed; the sessions are in Redis where REDIS_URL says so.
-// Where bun-router and unisession are installed: `bun bun-router.ts`. PORT and SESSION_SECRET may be set, too.
+// Sign-in, sign-out, a visit counter and flash messages on bun-router. Sessions are in Redis if REDIS_URL is set.
+// Install bun-router and unisession, then run `bun bun-router.ts`. The environment may set PORT and SESSION_SECRET, too.
 
 import { Router } from 'bun-router'
 import { redisStore, type SessionRequest, session } from 'unisession/bun-router'
@@ -13,17 +13,17 @@ declare module 'unisession' {
   }
 }
 
-// Fine for a demonstration, known to everybody: a real app sets SESSION_SECRET to a long random text, keeps hashes of
-// its passwords, and compares those in constant time.
+// For demonstration only: a real app sets SESSION_SECRET to a long random text, stores hashes of its passwords, and
+// compares them in constant time.
 const SECRET = process.env.SESSION_SECRET || 'an example secret, please do not use it for real'
 const passwords = new Map([['ada', 'first-program']])
 
 const seeOther = (location: string): Response => new Response(null, { status: 303, headers: { Location: location } })
 
-/** The router without a server, so that a test can ask it. */
+/** The router without a server, so that a test can call it. */
 export async function createApp(): Promise<Router> {
   const router = new Router()
-  // Wait for it: some versions mount a moment later.
+  // Await this: some versions mount the middleware a moment later.
   await router.use(
     session({
       secret: SECRET,
@@ -45,7 +45,7 @@ export async function createApp(): Promise<Router> {
       req.flash('info', 'That name and password do not belong together.')
       return seeOther('/')
     }
-    // A new id whenever rights change: nobody can plant one before and use it afterwards.
+    // A new id whenever rights change, against session fixation.
     await req.regenerateSession()
     req.session.username = username
     req.flash('info', 'Welcome, %s.', username)

@@ -1,5 +1,5 @@
-// Signing in and out on bunWay, visits counted, messages flashed; the sessions are files.
-// Where bunway and unisession are installed: `bun bunway.ts`. PORT and SESSION_SECRET may be set in the environment.
+// Sign-in, sign-out, a visit counter and flash messages on bunWay. Sessions are files.
+// Install bunway and unisession, then run `bun bunway.ts`. The environment may set PORT and SESSION_SECRET.
 
 import { bunway } from 'bunway'
 import { FileStore, session } from 'unisession/bunway'
@@ -13,12 +13,12 @@ declare module 'bunway' {
   }
 }
 
-// Fine for a demonstration, known to everybody: a real app sets SESSION_SECRET to a long random text, keeps hashes of
-// its passwords, and compares those in constant time.
+// For demonstration only: a real app sets SESSION_SECRET to a long random text, stores hashes of its passwords, and
+// compares them in constant time.
 const SECRET = process.env.SESSION_SECRET || 'an example secret, please do not use it for real'
 const passwords = new Map([['ada', 'first-program']])
 
-/** The app without a server, so that a test can ask it. */
+/** The app without a server, so that a test can call it. */
 export function createApp(path = 'sessions') {
   const app = bunway()
   app.use(bunway.json())
@@ -44,7 +44,7 @@ export function createApp(path = 'sessions') {
       req.session.flash('info', 'That name and password do not belong together.')
       return res.redirect(303, '/')
     }
-    // A new id whenever rights change: nobody can plant one before and use it afterwards.
+    // A new id whenever rights change, against session fixation.
     return req.session.regenerate((error) => {
       if (error) return next(error)
       req.session.username = username
@@ -53,7 +53,7 @@ export function createApp(path = 'sessions') {
     })
   })
 
-  // Promises do as well as callbacks.
+  // Without a callback, the methods return a promise.
   app.post('/sign-out', async (req, res) => {
     await req.session.destroy()
     res.redirect(303, '/')

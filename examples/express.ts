@@ -1,6 +1,6 @@
-// A small notebook on Express 5: signing in and out, flash messages, and data kept in the session.
-// Start it with `npm start`. The environment may set PORT, SESSION_SECRET, SESSION_DIR (where sessions are kept as files,
-// default: the folder sessions/) and REDIS_URL (they are kept there instead).
+// A small notebook on Express 5: sign-in, sign-out, flash messages, and data in the session.
+// Start it with `npm start`. The environment may set PORT, SESSION_SECRET, SESSION_DIR (the folder for session files,
+// default: sessions/) and REDIS_URL (sessions are in Redis instead).
 import { createHash, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
@@ -22,9 +22,9 @@ declare module 'unisession' {
     startedAt: number
     /** How often the home page was opened. */
     visits: number
-    /** Where to go back to after signing in. */
+    /** The page to return to after sign-in. */
     returnTo: string
-    /** By id rather than in a list: two tabs that add a note at the same moment both keep theirs. */
+    /** An object by id, not a list: if two tabs add a note at the same moment, both notes are kept. */
     notes: Record<string, Note>
   }
 }
@@ -32,11 +32,11 @@ declare module 'unisession' {
 export interface AppOptions {
   /** Default: `chooseStore()`. */
   store?: Store
-  /** Default: `SESSION_SECRET` from the environment, or one for demonstration. */
+  /** Default: `SESSION_SECRET` from the environment, otherwise a secret for demonstration. */
   secret?: string | string[]
 }
 
-// Fine for a demonstration, known to everybody: a real app sets SESSION_SECRET to a long random text.
+// For demonstration only: a real app sets SESSION_SECRET to a long random text.
 const DEMO_SECRET = 'an example secret, please do not use it for real'
 
 const HOUR = 3_600_000
@@ -48,7 +48,7 @@ const users = new Map<string, User>([
   ['grace', { username: 'grace', name: 'Grace Hopper', password: 'found-a-moth' }],
 ])
 
-/** The one place that decides where sessions live. */
+/** The only place that decides where sessions are stored. */
 function chooseStore(): Store {
   if (process.env.REDIS_URL) return new RedisStore({ url: process.env.REDIS_URL })
   const path = process.env.SESSION_DIR || fileURLToPath(new URL('../sessions', import.meta.url))
@@ -62,7 +62,7 @@ export function createApp(options: AppOptions = {}): Express {
   app.disable('x-powered-by')
   app.use(secureHeaders)
 
-  // Before the session: a stylesheet needs none.
+  // Before the session middleware: a stylesheet needs no session.
   const assets = fileURLToPath(new URL('./express', import.meta.url))
   app.get('/style.css', (_req, res) => res.sendFile('style.css', { root: assets }))
 
@@ -83,7 +83,7 @@ export function createApp(options: AppOptions = {}): Express {
     const { visits = 0, startedAt = Date.now(), notes = {} } = req.session
     req.session.visits = visits + 1
     req.session.startedAt = startedAt
-    req.session.touch() // this visit is saved and so renews the session: show the new date
+    req.session.touch() // this visit is saved, which extends the session: show the new date
     const { expires } = req.session.cookie
     const body = homePage({
       user: currentUser(req),
@@ -100,7 +100,7 @@ export function createApp(options: AppOptions = {}): Express {
   app.get('/sign-in', (req, res) => {
     if (currentUser(req)) return res.redirect(303, '/notes')
     const messages = req.session.flash()
-    // A destroyed session cannot carry a message, so the address does.
+    // A destroyed session cannot hold a message, so the URL does.
     if ('signed-out' in req.query) messages.success = ['You are signed out. Your session and its notes are gone.']
     const body = signInPage({ users: [...users.values()], username: String(messages.username?.[0] ?? '') })
     return send(req, res, 'Sign in', body, messages)
@@ -115,7 +115,7 @@ export function createApp(options: AppOptions = {}): Express {
       return res.redirect(303, '/sign-in')
     }
     const { returnTo = '/', visits = 0 } = req.session
-    // A new id whenever rights change: nobody can plant one before and use it afterwards.
+    // A new id whenever rights change, against session fixation.
     await req.session.regenerate()
     req.session.username = user.username
     req.session.startedAt = Date.now()
@@ -184,7 +184,7 @@ const secureHeaders: RequestHandler = (_req, res, next) => {
   next()
 }
 
-/** Against CSRF: SameSite=lax on the cookie, and a post must come from our own origin, as the browser itself reports it. */
+/** Against CSRF: the cookie has SameSite=lax, and a POST must come from our own origin, as the browser reports it. */
 const ownFormsOnly: RequestHandler = (req, res, next) => {
   const site = req.get('Sec-Fetch-Site')
   const origin = req.get('Origin')
@@ -216,16 +216,16 @@ const failed: ErrorRequestHandler = (error, req, res, next) => {
 }
 
 function currentUser(req: Request): User | undefined {
-  // When the store is down, the error page is shown to a request without a session.
+  // If the store is down, the request of the error page has no session.
   return users.get(req.session?.username ?? '')
 }
 
 function send(req: Request, res: Response, title: string, body: Html, messages = req.session.flash()): void {
-  res.set('Cache-Control', 'no-store') // Back after signing out shows nothing
+  res.set('Cache-Control', 'no-store') // after sign-out, the browser's Back button must not show the page
   res.type('html').send(layout({ title, body, messages, path: req.path, user: currentUser(req) }))
 }
 
-/** Leaves the messages for the page they were meant for: browsers ask for icons and the like at any moment. */
+/** Leaves flash messages for pages: browsers request icons and the like at any time. */
 function sendError(req: Request, res: Response, status: number, heading: string, advice: string): void {
   res.status(status)
   send(req, res, 'Error', errorPage(heading, advice), {})
@@ -236,14 +236,14 @@ function field(req: Request, name: string): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** Tells sessions apart on the page without giving the id away. */
+/** Identifies a session on the page without revealing its id. */
 function reference(id: string): string {
   return createHash('sha256').update(id).digest('hex').slice(0, 8)
 }
 
 const derive = promisify<string, string, number, Buffer>(scrypt)
 
-/** A real app keeps only hashes, each with its own salt; these passwords are printed on the sign-in page anyway. */
+/** A real app stores only salted hashes. These passwords are printed on the sign-in page anyway. */
 async function authenticate(username: string, password: string): Promise<User | undefined> {
   const user = users.get(username)
   const [given, expected] = await Promise.all([derive(password, 'demo', 32), derive(user?.password ?? '', 'demo', 32)])

@@ -1,5 +1,5 @@
-// Sessions for a bare fetch handler: a Request in, a Response out. On Bun: `bun examples/fetch.ts`; every other server
-// of the kind takes the same function.
+// Sessions for a plain fetch handler, which takes a Request and returns a Response. On Bun: `bun examples/fetch.ts`.
+// Other servers of this kind accept the same function.
 
 import { type Session, type SessionData, session } from 'unisession'
 
@@ -12,11 +12,11 @@ declare module 'unisession' {
   }
 }
 
-/** A request after the middleware has seen it. */
+/** A request to which the middleware has added the session. */
 type SessionRequest = Request & { session: Session & Partial<SessionData> }
 
 const sessions = session({
-  // A real app has one of its own: a long random text.
+  // For demonstration only: a real app has a secret of its own, a long random text.
   secret: process.env.SESSION_SECRET || 'an example secret, please do not use it for real',
   resave: false,
   saveUninitialized: false,
@@ -32,7 +32,7 @@ const routes: Record<string, (req: SessionRequest) => Response | Promise<Respons
   },
   async 'POST /sign-in'(req) {
     const { username } = (await req.json()) as { username: string }
-    // After checking a password. A new id whenever rights change: nobody can plant one before and use it afterwards.
+    // After checking a password. A new id whenever rights change, against session fixation.
     await req.session.regenerate()
     req.session.username = username
     req.session.flash('info', 'Welcome, %s.', username)
@@ -53,7 +53,7 @@ export default {
     try {
       return await sessions(request, route)
     } catch (error) {
-      // The handler has thrown, or the store has failed: nothing was answered yet.
+      // The handler threw, or the store failed. Nothing was sent yet.
       console.error(error)
       return new Response('Internal Server Error', { status: 500 })
     }

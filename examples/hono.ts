@@ -1,4 +1,4 @@
-// Sessions on Hono: one middleware around ours. On Bun: `bun examples/hono.ts`; on Node with @hono/node-server.
+// Sessions on Hono, by a middleware that wraps ours. On Bun: `bun examples/hono.ts`; on Node with @hono/node-server.
 
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
@@ -15,7 +15,7 @@ declare module 'unisession' {
 }
 
 const sessions = session({
-  // A real app has one of its own: a long random text.
+  // For demonstration only: a real app has a secret of its own, a long random text.
   secret: process.env.SESSION_SECRET || 'an example secret, please do not use it for real',
   resave: false,
   saveUninitialized: false,
@@ -23,7 +23,7 @@ const sessions = session({
   cookie: { maxAge: 3_600_000, sameSite: 'lax', secure: 'auto' },
 })
 
-/** A request after our middleware has seen it. Others may put a new one into `c.req.raw`: ask `c.var.visit`. */
+/** A request to which our middleware has added the session. Others may replace `c.req.raw`, so read `c.var.visit`. */
 interface Visit extends Request {
   session: Session & Partial<SessionData>
 }
@@ -31,13 +31,13 @@ interface Env {
   Variables: { visit: Visit }
 }
 
-/** Ours takes a Request and gives a Response; Hono's response is what its context holds after `next()`. */
+/** Our middleware takes a Request and returns a Response. Hono's response is in its context after `next()`. */
 const withSession = createMiddleware<Env>(async (c, next) => {
   c.res = await sessions(c.req.raw, async (req) => {
     c.set('visit', req)
     await next()
     const { res } = c
-    // Hono would put its headers over those of the response that is sent, of an error page too.
+    // Otherwise Hono would copy its headers over those of the new response, also of an error page.
     c.res = undefined
     return res
   })
@@ -56,9 +56,9 @@ app.get('/', (c) => {
 
 app.post('/sign-in', async (c) => {
   const { username } = await c.req.json<{ username: string }>()
-  // After checking a password. A new id whenever rights change: nobody can plant one before and use it afterwards.
+  // After checking a password. A new id whenever rights change, against session fixation.
   await c.var.visit.session.regenerate()
-  // Another session than before: ask the request for it each time.
+  // `regenerate()` has replaced the session: read it from the request each time.
   const { session } = c.var.visit
   session.username = username
   session.flash('info', 'Welcome, %s.', username)

@@ -1,15 +1,15 @@
-// The documentation, taken at its word. What is checked of each fenced block of the Markdown files here and in docs/:
+// Tests the documentation. For each fenced block of the Markdown files at the top level and in docs/, by its language:
 //
-//   js, ts          It is a module that compiles: all of them in one strict program, against the built package. One that
-//                   imports nothing is the body of a request handler; `app`, `req`, `res`, `next` and `sessions` are there.
-//   js run, ts run  It is also started, on Node and on Bun, and does what its comments say, in their order:
+//   js, ts          The block compiles as a module, in strict mode, against the built package. A block without imports is
+//                   the body of a request handler; `app`, `req`, `res`, `next` and `sessions` are declared.
+//   js run, ts run  The block is also run, on Node and on Bun, and does what its comments say, in their order:
 //                     // → text                        a line that it prints
 //                     // POST /path a=b → 303 text     the answer to a request; `text` is in its body or its Location
 //                   All requests come from one browser, whatever port the block listens on.
-//   sh              Its npm scripts exist, and it runs nothing but npm, node and bun.
+//   sh              Its npm scripts exist, and it runs only npm, node and bun.
 //
-// Other blocks, such as text and json, are not. Links to files and headings lead somewhere; options, error codes and
-// source files are all named.
+// Other blocks, such as text and json, are not tested. Links to files and headings are valid. Every option, error code,
+// warning and source file is documented.
 
 import { execFile } from 'node:child_process'
 import {
@@ -37,14 +37,14 @@ const pages = ['', 'docs/']
   .filter((path) => path.endsWith('.md'))
 
 interface Block {
-  /** Where it stands: `README.md:12`. */
+  /** Its page and line: `README.md:12`. */
   readonly at: string
   readonly language: string
   readonly run: boolean
   readonly text: string
 }
 
-/** What would escape the checks under another name. */
+/** Other names of the tested languages, which would skip the tests. */
 const otherNames = /^(?:[cm][jt]s|[jt]sx|javascript|typescript|bash|shell|console|unknown)$/
 
 const blocks = pages.flatMap((page) => {
@@ -86,7 +86,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-/** What a block without imports can use; on one line, so that line numbers stay. */
+/** Declarations for a block without imports. On one line, so that line numbers do not change. */
 const preamble =
   "import type { Express, NextFunction, Request, Response } from 'express'; import type { SessionMiddleware } from 'unisession'; " +
   'declare const app: Express, req: Request, res: Response, next: NextFunction, sessions: SessionMiddleware; '
@@ -96,7 +96,7 @@ describe('the code in the documentation', () => {
     const files = new Map<string, Block>()
     for (const [index, block] of code.entries()) {
       const isModule = /^import /m.test(block.text)
-      // A fragment is type-checked as TypeScript, which is all that can declare what it uses.
+      // A block without imports is checked as TypeScript, because only TypeScript can declare what it uses.
       const path = join(folder, `${index}.${isModule ? block.language : 'ts'}`)
       writeFileSync(path, isModule ? block.text : `${preamble}export {}; ${block.text}`)
       files.set(path, block)
@@ -120,7 +120,7 @@ describe('the code in the documentation', () => {
     expect(code.length).toBeGreaterThan(5)
   })
 
-  // Whatever port a block asks for, it gets a free one, and says which.
+  // Replaces the port of a block by a free one, and prints it.
   const anyPort = `
     import http from 'node:http'
     const { listen } = http.Server.prototype

@@ -1,4 +1,4 @@
-// The pages, as plain functions from data to HTML. Nothing here knows about requests or sessions.
+// The pages, as functions from data to HTML. They know no request and no session.
 
 export interface User {
   username: string
@@ -12,7 +12,7 @@ export interface Note {
   at: number
 }
 
-/** Markup that is safe to put into a page as it is. */
+/** Markup that needs no escaping. */
 export interface Html {
   markup: string
 }
@@ -232,7 +232,7 @@ const ICON = `data:image/svg+xml,${encodeURIComponent(
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2c7a66" stroke-width="2" stroke-linecap="round"><rect x="4" y="2.5" width="16" height="19" rx="3"/><path d="M8.5 2.5v19M12 8h4.5M12 12h4.5"/></svg>',
 )}`
 
-/** A date in words relative to now, which needs no time zone; the exact one is in the tooltip. */
+/** A date relative to now, in words, so that no time zone is needed. The exact date is in the tooltip. */
 function moment(date: Date): Html {
   return html`<time datetime="${date.toISOString()}" title="${date.toUTCString()}">${relative(date.getTime() - Date.now())}</time>`
 }

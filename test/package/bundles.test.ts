@@ -1,4 +1,4 @@
-// An app that a bundler has put into one file, which runs where nothing is installed.
+// A bundler makes one file of an app and the package. The file runs in a folder without an installation.
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -12,7 +12,7 @@ import { bun } from '../support/serve.ts'
 
 const run = promisify(execFile)
 
-/** What people put in front of bundles of ES modules, for the sake of packages that need it. */
+/** The banner that many apps put in front of a bundle of ES modules, because other packages need it. */
 const banner = `
   import crypto from 'node:crypto'
   import module, { createRequire } from 'node:module'
@@ -25,7 +25,7 @@ const banner = `
 describe('an app in one file, made', () => {
   let app: Installation
   let entry: string
-  /** A folder with no installation around it. */
+  /** A folder outside any installation. */
   let alone: string
   beforeAll(async () => {
     app = await install('express-session')

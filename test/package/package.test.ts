@@ -1,4 +1,4 @@
-// What is published: names, files, size.
+// The published package: its names, files and size.
 import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
@@ -16,7 +16,7 @@ const read = (file: string): string => readFileSync(join(root, file), 'utf8')
 const leaves = (part: unknown): string[] =>
   typeof part === 'string' ? [part] : Object.values(part as object).flatMap(leaves)
 
-/** The files that a path with a `*` stands for. */
+/** The files that a path with a `*` matches. */
 function expand(path: string): string[] {
   const [folder, extension] = path.split('*') as [string, string | undefined]
   if (extension === undefined) return [path]
@@ -24,7 +24,7 @@ function expand(path: string): string[] {
   return names.map((name) => folder + name)
 }
 
-/** The entries but for the paths into express-session, which give one class each. */
+/** The entries without express-session's deep paths, which export one class each. */
 const entries = ['index', 'bunway', 'bun-router', 'testing']
 
 test('the public names', () => {
@@ -142,11 +142,11 @@ test('every interface and class in a signature of an entry has a public name the
     const found = new Set<string>()
     const seen = new Set<ts.Symbol>()
     const visit = (node: ts.Node, owner: string): void => {
-      // A base is written down by name in what extends it, and nowhere else.
+      // TypeScript names a base class only in the declaration that extends it.
       if (ts.isHeritageClause(node)) return
       const name = nameOf(node)
       const symbol = name && checker.getSymbolAtLocation(name)
-      // Of `Type['member']`, what the member is.
+      // In `Type['member']`, only the type of the member matters.
       if (symbol) meet(target(symbol), owner, !ts.isIndexedAccessTypeNode(node.parent))
       ts.forEachChild(node, (child) => visit(child, owner))
     }
@@ -154,7 +154,7 @@ test('every interface and class in a signature of an entry has a public name the
       if (seen.has(symbol) || exported.has(symbol)) return
       seen.add(symbol)
       const declarations = declarationsOf(symbol)
-      // Compilers write out what an alias stands for where they cannot name it.
+      // TypeScript writes out an alias that it cannot name.
       const isNamed = declarations.some((node) => ts.isInterfaceDeclaration(node) || ts.isClassDeclaration(node))
       if (isNamed && named) found.add(`${relative(root, file)}: ${symbol.name} in ${owner}`)
       for (const node of declarations) visit(node, owner)
@@ -165,30 +165,30 @@ test('every interface and class in a signature of an entry has a public name the
   expect(nameless).toEqual([])
 })
 
-test('every entry leads to files that are there', () => {
+test('every entry names existing files', () => {
   const { main, types, imports, exports } = manifest
   const paths = leaves([main, types, imports, exports]).filter((path) => path.startsWith('.'))
   const files = paths.map((path) => [path, expand(path)] as const)
   expect(files.filter(([, found]) => !found[0] || !found.every((file) => existsSync(join(root, file))))).toEqual([])
 })
 
-// The last member takes every release: npm refuses to install beside one that is out of range, and an app may have another
-// for work of its own. A store that is given an older client says so.
+// `|| *` accepts every other release: npm refuses to install the package beside a version that is out of range, and an
+// app may use another version for its own purposes. RedisStore throws for a client that is too old.
 test.each(['redis', 'ioredis'] as const)('the peer range of %s names the majors that are tested', (name) => {
   const versions = Object.entries(manifest.devDependencies).filter(([alias]) => alias.replace(/\d$/, '') === name)
   const majors = versions.map(([, version]) => Number(/(\d+)\.\d+\.\d+$/.exec(version)?.[1]))
   expect(manifest.peerDependencies[name]).toBe(`${Math.min(...majors)} - ${Math.max(...majors)} || *`)
 })
 
-test('the package holds the build, its licence and what its users read', () => {
+test('the package contains the build, the licence and the documentation that users need', () => {
   const pack = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
   const [{ files }] = JSON.parse(pack) as [{ files: { path: string }[] }]
   const others = files.map(({ path }) => path).filter((path) => !path.startsWith('dist/'))
-  // What a warning names; the rest of the documentation is with the source.
+  // Warnings refer to docs/troubleshooting.md. The other documentation is only in the repository.
   expect(others.sort()).toEqual(['LICENSE', 'README.md', 'docs/troubleshooting.md', 'package.json'])
 })
 
-test('a checkout that was not built packs what it would have built', async () => {
+test('npm pack of a checkout without dist/ builds it first', async () => {
   const checkout = await mkdtemp(join(tmpdir(), 'checkout-'))
   try {
     for (const path of readdirSync(root)) {

@@ -1,4 +1,4 @@
-// Under Node's permission model, where a process may read and write only what it was started with.
+// Under Node's permission model, a process may read and write only the paths that it was started with.
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -19,8 +19,8 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }))
 
 /**
- * What the script says that uses a store of these options; the process may write nowhere but in `writable`. Node takes
- * what is not there when it starts for a file, so of a folder it must be told by `/*`.
+ * Runs a script that uses a store with these options, and returns its output. The process may write only to `writable`.
+ * Node takes a path that does not exist at start for a file; `/*` says that it is a folder.
  */
 async function run(options: object | null, writable?: string): Promise<unknown> {
   const allowed = [`--allow-fs-read=${root}`]
@@ -32,7 +32,7 @@ async function run(options: object | null, writable?: string): Promise<unknown> 
 }
 
 describe.concurrent('Under the permission model of Node', () => {
-  it('the package loads where it may read nothing but itself', async () => {
+  it('the package loads if it may read only itself', async () => {
     expect(await run(null)).toEqual({ session: 'function' })
   })
 
@@ -53,7 +53,7 @@ describe.concurrent('Under the permission model of Node', () => {
     expect(left.filter((entry) => entry.isFile())).toEqual([])
   })
 
-  it('a folder that it may not use is said, and what to start Node with', async () => {
+  it('an inaccessible folder is an error that names the flags for Node', async () => {
     const path = join(folder, 'forbidden')
     const refused = { code: 'ERR_SESSION_OPTION', message: expect.stringMatching(/path option .*--allow-fs-write/) }
     expect(await run({ path })).toEqual(refused)
@@ -63,7 +63,7 @@ describe.concurrent('Under the permission model of Node', () => {
     expect(await run({ path: join(root, 'test') })).toEqual(refused)
   })
 
-  it('sync, which cannot be had, is said', async () => {
+  it('the option sync is an error, because it is not available', async () => {
     const path = join(folder, 'sync')
     expect(await run({ path, sync: true }, `${path}/*`)).toEqual({
       code: 'ERR_SESSION_OPTION',

@@ -1,4 +1,4 @@
-// The packed package, under both names, as programs of Node and Bun load it.
+// Programs on Node and Bun load the packed package, under both names.
 import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -8,13 +8,13 @@ import { bun } from '../support/serve.ts'
 
 const sources = ['require.cjs', 'import.mjs', 'one-copy.cjs', 'one-copy.mjs', 'serve.mjs', 'dependents.cjs']
 
-/** Packages that make a store of ours, by name, each in its own kind of JavaScript. */
+/** Packages that derive a store from ours, by name, each in another form of JavaScript. */
 const dependents = (name: string): [string, string, string][] => [
   ['store-in-commonjs', 'index.cjs', `exports.Theirs = class extends require('${name}').Store {}`],
   ['store-in-esm', 'index.mjs', `import { Store } from '${name}'; export class Theirs extends Store {}`],
 ]
 
-/** Runs a program to the end that it comes to by itself. */
+/** Runs a program until it ends by itself. */
 function run(command: string, file: string, cwd: string): Promise<string> {
   return new Promise((resolve) => {
     execFile(
@@ -42,7 +42,7 @@ describe.each(['express-session', 'unisession'])('as %s', (name) => {
   })
   afterAll(() => app.remove())
 
-  // What requires `express-session` finds none where we have our own name.
+  // A package that requires `express-session` does not find it if ours is installed under its own name.
   const files = name === 'unisession' ? sources.filter((file) => file !== 'dependents.cjs') : sources
 
   describe.each([

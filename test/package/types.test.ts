@@ -1,4 +1,4 @@
-// The declarations of the packed package, under both names, as the compilers of its users see them.
+// TypeScript compiles programs against the declarations of the packed package, under both names.
 import { execFile } from 'node:child_process'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,7 +19,7 @@ const strict = {
   types: ['node'],
   skipLibCheck: true,
 }
-/** What `strict` leaves out and people switch on. */
+/** Options that `strict` does not include but apps use. */
 const strictest = {
   exactOptionalPropertyTypes: true,
   isolatedModules: true,
@@ -35,7 +35,7 @@ interface Project {
 }
 
 const nodenext = { module: 'nodenext' }
-// What is loaded first decides between two types of `req.session`: let it be what others have declared.
+// The declaration that is loaded first decides the type of `req.session`: load those of others first.
 const esm: Project = { type: 'module', files: ['third-party.ts', ...own], options: nodenext }
 const cjs: Project = { type: 'commonjs', files: ['third-party.ts', 'required.ts', ...own], options: nodenext }
 const libraries: Project = { type: 'module', files: own, options: { ...nodenext, skipLibCheck: false } }
@@ -60,7 +60,7 @@ type Compiler = 'typescript' | 'typescript5'
 
 const paths = { 'express-session': ['../node_modules/unisession/dist/index.d.cts'] }
 
-/** By the name under which our package is installed. */
+/** By the name under which the package is installed. */
 const projects: Record<'express-session' | 'unisession', [Compiler, string, Project][]> = {
   'express-session': [
     ['typescript', 'ES modules', esm],
@@ -75,7 +75,7 @@ const projects: Record<'express-session' | 'unisession', [Compiler, string, Proj
     ['typescript5', 'a bundler', bundled],
     ['typescript5', 'CommonJS by esModuleInterop, before there was `exports`', interop('node10')],
   ],
-  // Beside types that were made for express-session.
+  // Together with types that were written for express-session.
   unisession: [
     ['typescript', 'stores of those types are accepted', { ...esm, files: [...own, 'third-party.ts'] }],
     ['typescript', 'with `paths`, our types stand in for them', { ...cjs, options: { ...cjs.options, paths } }],
@@ -83,7 +83,7 @@ const projects: Record<'express-session' | 'unisession', [Compiler, string, Proj
 }
 
 const apps: Installation[] = []
-/** What a compiler says against a project, by the name of our package, the compiler's and the project's. */
+/** A compiler's errors, by the name of the package, of the compiler and of the project. */
 const said = new Map<string, string>()
 
 beforeAll(async () => {

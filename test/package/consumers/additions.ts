@@ -1,4 +1,4 @@
-// What express-session's types do not have, in an app that declares nothing.
+// Additions to express-session's types, in an app that declares nothing itself.
 import express from 'express'
 import session, {
   type Flash,

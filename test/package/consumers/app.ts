@@ -1,4 +1,4 @@
-// An Express app as people have written them for express-session and its types, changed in nothing.
+// An Express app that was written for express-session and its types, unchanged.
 import { promisify } from 'node:util'
 import express, { type NextFunction, type Request, type Response, Router } from 'express'
 import session, { Cookie, MemoryStore, Session, type SessionData, type SessionOptions, Store } from 'express-session'
@@ -97,7 +97,7 @@ function summary(data: SessionData): [number, session.Cookie] {
   return [data.views, data.cookie]
 }
 
-/** As in tests: a record by hand. */
+/** A record made by hand, as in tests. */
 const record: session.SessionData = { views: 1, cookie: { originalMaxAge: null } }
 const values: [Cookie, Store, typeof session.Session] = [new Cookie(), new MemoryStore(), Session]
 const isStore = (value: unknown): value is Store => value instanceof Store

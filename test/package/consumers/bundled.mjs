@@ -1,4 +1,4 @@
-// An app in one file, with everything of ours that it can have: a bundler makes another file of it, and that runs alone.
+// An app that uses every entry of the package. A bundler makes one file of it, which runs without an installation.
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -33,7 +33,7 @@ async function main() {
     }
   }
 
-  // The package `redis` is not there, which is no matter until somebody needs it.
+  // The package `redis` is not installed. This is an error only when a store needs it.
   if (!process.versions.bun) {
     await assert.rejects(new RedisStore({ url: 'redis://localhost:1' }).get('unknown'), { code: 'ERR_SESSION_STORE' })
   }

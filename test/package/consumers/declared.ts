@@ -1,4 +1,4 @@
-// What apps and packages export with types that the compiler infers: it has to find a name for each of them.
+// Exports whose types the compiler infers: it must find a public name for each.
 import type { Request } from 'express'
 import session, {
   Cookie,

@@ -1,4 +1,4 @@
-// The files of express-session that people import.
+// The files of express-session that apps import by path.
 import session from 'express-session'
 import Cookie from 'express-session/session/cookie'
 import MemoryStore from 'express-session/session/memory'

@@ -1,4 +1,4 @@
-// What others have built on express-session, whichever way they come by it, is built on us.
+// Packages that build on express-session build on this package, however they load it.
 const assert = require('node:assert/strict')
 const session = require('express-session')
 const { RedisStore } = require('connect-redis')

@@ -1,4 +1,4 @@
-// An app that has nothing of the main entry, and exports what the compiler infers from the others.
+// An app that does not import the main entry, and exports types that the compiler infers from the other entries.
 import { fileStore, MemoryStore, redisStore, type SessionRequest, session } from 'express-session/bun-router'
 import * as bunway from 'express-session/bunway'
 import { mockSession, sessionCookie } from 'express-session/testing'

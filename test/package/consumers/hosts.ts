@@ -1,4 +1,4 @@
-// Hosts other than Express, as their documentation shows them.
+// Apps for hosts other than Express, as the documentation of these hosts shows them.
 import { createServer, type IncomingMessage } from 'node:http'
 import connect from 'connect'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'

@@ -1,4 +1,4 @@
-// ES modules: the default export is the function with its statics, and each name is there by itself.
+// ES modules: the default export is the function with its statics, and each name is also a named export.
 import assert from 'node:assert/strict'
 import session, { Cookie, MemoryStore, session as named, Session, Store } from 'express-session'
 import CookieFile from 'express-session/session/cookie'

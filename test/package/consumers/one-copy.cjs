@@ -1,4 +1,4 @@
-// Whatever loads the package, and by whichever of its paths, has the same functions and classes. `require` comes first.
+// `import` and `require` give the same functions and classes, by every path of the package. Here `require` comes first.
 const assert = require('node:assert/strict')
 
 const deep = { cookie: 'Cookie', memory: 'MemoryStore', session: 'Session', store: 'Store' }
@@ -7,7 +7,7 @@ const publicNames = (entry) =>
     .filter((name) => name !== 'default')
     .sort()
 
-/** Compares what `import` and `require` give, by each path that package.json has. */
+/** Compares the results of `import` and `require`, for each path in package.json. */
 async function compare() {
   const session = require('express-session')
   const { exports } = require('express-session/package.json')
@@ -30,7 +30,7 @@ async function compare() {
     for (const name of publicNames(required)) assert.equal(imported[name], required[name], `${name} of ${entry}`)
   }
 
-  // Stores that other packages have made of it, one of each kind.
+  // Stores that other packages derive from it, one of each kind.
   for (const { Theirs } of [require('store-in-commonjs'), await import('store-in-esm')]) {
     assert(new Theirs() instanceof session.Store)
   }

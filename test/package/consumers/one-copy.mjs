@@ -1,4 +1,4 @@
-// The same where `import` comes first.
+// The same as one-copy.cjs, but `import` comes first.
 import 'express-session'
 import { compare } from './one-copy.cjs'
 

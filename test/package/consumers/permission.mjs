@@ -1,4 +1,4 @@
-// Does with a FileStore of the options in its argument all that there is, and says what came of it.
+// Makes a FileStore with the options in the argument, calls all of its methods, and prints the result.
 
 import session, { FileStore } from '../../../dist/index.mjs'
 

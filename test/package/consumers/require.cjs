@@ -1,4 +1,4 @@
-// CommonJS: the same function, statics, classes and files as express-session's, of which `original` is a copy.
+// CommonJS: the function, statics, classes and files are those of express-session, of which `original` is a copy.
 const assert = require('node:assert/strict')
 const { EventEmitter } = require('node:events')
 const util = require('node:util')

@@ -1,4 +1,4 @@
-// The same in TypeScript that is CommonJS, with the types of stores that were made for express-session.
+// The same in TypeScript that compiles to CommonJS, with the types of stores that were written for express-session.
 import pgSession = require('connect-pg-simple')
 import express = require('express')
 import session = require('express-session')

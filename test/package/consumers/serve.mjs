@@ -1,5 +1,5 @@
-// Serves two requests of one visitor and closes. Nothing keeps the process: not the session that is still alive,
-// nor the timer that would free it.
+// Serves two requests of one visitor and closes. The process must end, although a session is alive and a timer is set
+// to free it.
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import session, { MemoryStore } from 'express-session'

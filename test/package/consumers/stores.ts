@@ -1,4 +1,4 @@
-// Stores as people write them, with callbacks and with promises.
+// Stores as apps write them, with callbacks and with promises.
 import session, { MemoryStore, type SessionData, Store } from 'express-session'
 
 class MapStore extends session.Store {
@@ -43,7 +43,7 @@ class MapStore extends session.Store {
   }
 }
 
-/** Methods as properties, and a store that wraps another. */
+/** A store that wraps another, with methods as properties. */
 class Wrapped extends Store {
   readonly inner: Store = new MemoryStore()
   get = (sid: string, callback: (err: any, session?: SessionData | null) => void) => this.inner.get(sid, callback)
@@ -51,7 +51,7 @@ class Wrapped extends Store {
   destroy = (sid: string, callback?: (err?: any) => void) => this.inner.destroy(sid, callback)
 }
 
-/** Promises instead of callbacks. */
+/** A store that returns promises. */
 class Promised {
   async get(_sid: string): Promise<SessionData | undefined> {
     return undefined

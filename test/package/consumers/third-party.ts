@@ -1,4 +1,4 @@
-// Stores that people install.
+// Stores from npm.
 import pgSession from 'connect-pg-simple'
 import { RedisStore } from 'connect-redis'
 import session from 'express-session'

@@ -1,4 +1,4 @@
-// Mistakes that the compiler has to find.
+// Mistakes that the compiler must report.
 import session, { Store } from 'express-session'
 
 // @ts-expect-error: a string where a boolean belongs
@@ -15,15 +15,15 @@ session({ secret: 'x', cookie: { maxAge: '1h' } })
 session({ secret: 'x', store: new Map<string, string>() })
 // @ts-expect-error: the class instead of an instance
 session({ secret: 'x', store: session.MemoryStore })
-// @ts-expect-error: get, set and destroy are the store's to write
+// @ts-expect-error: a subclass of Store must implement get, set and destroy
 export class Incomplete extends Store {}
 
 export function handler(req: Express.Request): void {
-  // @ts-expect-error: nobody has declared it
+  // @ts-expect-error: not declared in SessionData
   req.session.nobody = 1
   // @ts-expect-error: not a number
   req.session.cookie.maxAge = 'never'
-  // @ts-expect-error: `id` is not the app's to choose
+  // @ts-expect-error: `id` is read-only
   req.session.id = 'mine'
   // @ts-expect-error: no such method
   req.session.remove()
