@@ -5,7 +5,8 @@ import { lifetimeIn, withDefaults } from './defaults.ts'
 import { optionError } from './errors.ts'
 import { givenOptions, lintLifetime } from './lint.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
-import { type SessionOptions as CoreOptions, readMilliseconds } from './options.ts'
+import { milliseconds } from './option-rules.ts'
+import type { SessionOptions as CoreOptions } from './options.ts'
 
 export { fileStore } from '../stores/file.ts'
 export { MemoryStore } from '../stores/memory.ts'
@@ -51,7 +52,7 @@ export function session(options?: SessionOptions): SessionMiddleware {
   } = givenOptions(options)
   if (typeof store === 'string' && store !== 'memory') throw optionError('store option must be "memory" or a store')
   if (renew && autoCommit === false) throw optionError('renew option needs autoCommit, which stores what it renews')
-  readMilliseconds({ renewAfter }, 'renewAfter')
+  milliseconds({ above: 0 })(renewAfter, 'renewAfter')
   // One page of bun-router's documentation counts it in seconds.
   lintLifetime('maxAge', maxAge)
   const defaults = { name: 'bun_session', resave: false, saveUninitialized: false, clearCookie: true }

@@ -2,9 +2,9 @@
 
 import { FileStore as BaseFileStore, type FileStoreOptions } from '../stores/file.ts'
 import { MemoryStore as BaseMemoryStore, type MemoryStoreOptions } from '../stores/memory.ts'
+import { isPromise, settle } from './awaitable.ts'
 import { lifetimeIn, withDefaults } from './defaults.ts'
 import { givenOptions } from './lint.ts'
-import { isPromise, settle } from './maybe.ts'
 import { createMiddleware, type SessionMiddleware } from './middleware.ts'
 import type { SessionOptions } from './options.ts'
 import type { AllCallback, CallbackStore, PromiseStore } from './store.ts'
@@ -42,7 +42,7 @@ export function session(given?: SessionOptions): SessionMiddleware {
       store,
       resave: rewrites,
       // A visit that changes nothing must not write back what another process has changed.
-      concurrency: concurrency ?? (rewrites ? 'merge' : undefined),
+      concurrency: concurrency ?? (rewrites ? 'reread' : undefined),
     },
     { bareRecords: true, cookie: { maxAge: lifetimeIn(store, DAY), sameSite: 'lax' } },
   )

@@ -3,6 +3,7 @@
 
 import { parse, serialize } from 'cookie'
 import { deprecate } from './diagnostics.ts'
+import { type Facts, factsIn } from './facts.ts'
 
 /** Attributes of the session cookie, as in express-session. */
 export interface CookieOptions {
@@ -31,10 +32,8 @@ export interface CookieOptions {
 }
 
 /** What a cookie is stored as, and what `Set-Cookie` is made of. */
-export interface CookieData {
+export interface CookieData extends Facts {
   originalMaxAge: number | null
-  /** When the session's id was issued, in ms since the epoch, where ids are renewed. */
-  issuedAt?: number | undefined
   partitioned?: boolean | undefined
   priority?: 'low' | 'medium' | 'high' | undefined
   expires?: Date | string | null | false | undefined
@@ -74,8 +73,6 @@ export interface Cookie extends SessionCookie {}
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
 export class Cookie implements CookieOptions {
-  /** @internal */
-  declare issuedAt?: number | undefined
   /** @internal */
   declare private _expires: Date | null | false | undefined
 
@@ -127,7 +124,7 @@ export class Cookie implements CookieOptions {
   get data(): CookieData {
     return {
       originalMaxAge: this.originalMaxAge,
-      issuedAt: this.issuedAt,
+      ...factsIn(this),
       partitioned: this.partitioned,
       priority: this.priority,
       expires: this._expires,

@@ -1,8 +1,8 @@
 // What an entry for one host has as defaults. An option that is undefined counts as not given.
 
 import type { CookieOptions } from './cookie.ts'
-import type { SessionOptions } from './options.ts'
-import { DRIVER, type ForeignStore } from './port.ts'
+import type { AnyStore } from './port/port.ts'
+import { DRIVER } from './port/slot.ts'
 
 export function withDefaults<D extends object, T extends object>(defaults: D, options: T | undefined): D & T {
   const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined)
@@ -11,14 +11,14 @@ export function withDefaults<D extends object, T extends object>(defaults: D, op
 
 /** How long a bundled store keeps a session whose cookie sets no date, in milliseconds; `otherwise` for any other. */
 export function lifetimeIn(store: unknown, otherwise: number): number {
-  const driver = typeof store === 'object' ? (store as ForeignStore | null)?.[DRIVER]?.() : undefined
+  const driver = typeof store === 'object' ? (store as AnyStore | null)?.[DRIVER]?.() : undefined
   return driver?.lifetime?.() ?? otherwise
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: the request as the host gives it, see options.ts
+type CookieOption = CookieOptions | ((req: any) => CookieOptions)
+
 /** The `cookie` option, which may be a function of the request. */
-export function cookieWithDefaults(
-  defaults: CookieOptions,
-  cookie: SessionOptions['cookie'],
-): NonNullable<SessionOptions['cookie']> {
+export function cookieWithDefaults(defaults: CookieOptions, cookie: CookieOption | undefined): CookieOption {
   return typeof cookie === 'function' ? (req) => withDefaults(defaults, cookie(req)) : withDefaults(defaults, cookie)
 }

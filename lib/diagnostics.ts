@@ -54,6 +54,11 @@ export function debug(message: string, ...args: unknown[]): void {
   if (debugging) process.stderr.write(`${NAMESPACE} ${format(message, ...args)}\n`)
 }
 
+/** An id for the log: enough to follow it, too little to use it. */
+export function shorten(id: string): string {
+  return debugging ? `${id.slice(0, 6)}…` : ''
+}
+
 const said = new Set<string>()
 
 function once(message: string): boolean {

@@ -3,11 +3,10 @@
 
 import { createHmac } from 'node:crypto'
 import { inspect } from 'node:util'
+import { isPromise } from './awaitable.ts'
 import type { CookieOptions } from './cookie.ts'
 import { type WarningCode, warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
-import { isPromise } from './maybe.ts'
-import type { SessionOptions } from './options.ts'
 
 type Given = Readonly<Record<string, unknown>>
 /** A cause, and what is to be said of `given`; where that is no text, nothing. */
@@ -220,25 +219,20 @@ export function lintExpiry(expires: Date): void {
 
 // The options.
 
-/** The names of the options and of the attributes of a cookie. */
+/** The names of express-session's options, and of the attributes of a cookie. */
 const OPTIONS: readonly string[] = [
-  'clearCookie',
-  'concurrency',
   'cookie',
   'genid',
   'key',
   'name',
-  'onSaveError',
   'proxy',
-  'renewAfter',
-  'renewGrace',
   'resave',
   'rolling',
   'saveUninitialized',
   'secret',
   'store',
   'unset',
-] satisfies (keyof SessionOptions)[]
+]
 const ATTRIBUTES: readonly string[] = [
   'domain',
   'encode',
@@ -284,7 +278,7 @@ const OPTION_RULES: readonly Rule<Given>[] = [
   ],
 ]
 
-/** Warns of what express-session accepts though it cannot do what was meant. `added`: options of an entry of its own. */
+/** Warns of what express-session accepts though it cannot do what was meant. `added`: options that it has not. */
 export function lintOptions(given: object, added: readonly string[] = []): void {
   lintNames(given, [...OPTIONS, ...added], { instead: INTO_COOKIE })
   apply(OPTION_RULES, given as Given)

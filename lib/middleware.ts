@@ -3,19 +3,25 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MemoryStore } from '../stores/memory.ts'
+import type { Awaitable } from './awaitable.ts'
 import { warn } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { type BunwayNext, type BunwayRequest, type BunwayResponse, serveBunway } from './hosts/bunway.ts'
 import { type Next, serveConnect } from './hosts/connect.ts'
 import { type FetchNext, serveFetch } from './hosts/fetch.ts'
-import { type Carrier, generateSession, type Service } from './lifecycle.ts'
 import { checkStore } from './lint.ts'
-import type { Maybe } from './maybe.ts'
 import { type Dialect, readOptions, type SessionOptions, type Settings } from './options.ts'
-import { type ForeignStore, portOf, type StorePort, setSecrets } from './port.ts'
-import { openSession, type StoreRequest } from './session.ts'
+import { type AnyStore, portOf, secretsOf, setSecrets } from './port/port.ts'
+import { SessionSlot } from './port/renewed.ts'
+import type { StorePort } from './port/slot.ts'
+import { foundSession } from './record.ts'
+import type { RequestLike } from './request/host.ts'
+import { LateChanges } from './request/late-changes.ts'
+import { generateSession } from './request/lifecycle.ts'
+import type { Service } from './request/service.ts'
+import { loadedRecord, openSession, type StoreRequest } from './session.ts'
 import { Signer } from './signature.ts'
-import { Snapshot, type Stored } from './snapshot.ts'
+import type { Stored } from './snapshot.ts'
 import { Store } from './store.ts'
 
 /** Where a middleware carries what it works with, for the helpers that come with the package. */
@@ -49,7 +55,7 @@ export interface SessionMiddleware {
   /** Connect, Express, polka and everything alike. */
   (req: IncomingMessage, res: ServerResponse, next: Next): void
   /** bunWay. */
-  (req: BunwayRequest, res: BunwayResponse, next: BunwayNext): Maybe<void>
+  (req: BunwayRequest, res: BunwayResponse, next: BunwayNext): Awaitable<void>
   /** bun-router, and every host that hands a `Request` on and gets a `Response` back. */
   (req: Request, next: FetchNext): Promise<Response>
   on<E extends keyof SessionEvents>(event: E, listener: (...args: SessionEvents[E]) => void): this
@@ -68,7 +74,7 @@ export interface SessionMiddleware {
 /** The middleware behind every entry, each with its dialect. @throws TypeError for wrong options. */
 export function createMiddleware(options: SessionOptions, dialect: Dialect = {}): SessionMiddleware {
   const settings = readOptions(options, dialect)
-  const service = createService(settings, (options.store || new MemoryStore()) as ForeignStore, dialect)
+  const service = createService(settings, (options.store || new MemoryStore()) as AnyStore, dialect)
 
   // Three parameters: a fourth would make it an error handler for Express and bunWay.
   const middleware = function session(req: unknown, second: unknown, third: unknown): unknown {
@@ -113,7 +119,7 @@ function isRequest(req: unknown): req is Request {
   return typeof (req as Partial<Request> | null)?.headers?.get === 'function'
 }
 
-function createService(settings: Settings, store: ForeignStore, dialect: Dialect): Service {
+function createService(settings: Settings, store: AnyStore, dialect: Dialect): Service {
   checkStore(store)
   if (process.env.NODE_ENV === 'production' && store instanceof MemoryStore && store.max === undefined) {
     warn(
@@ -122,7 +128,11 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
         'process, and no other shares them; use another store, or new MemoryStore({ max }) to bound its memory',
     )
   }
-  const port = portOf(store, dialect.ttlUnit)
+  const port = portOf(store, {
+    unit: dialect.ttlUnit ?? 'ms',
+    concurrency: settings.concurrency,
+    renews: settings.renewAfter !== undefined,
+  })
   setSecrets(store, settings.secrets ?? [])
   const service: Service = {
     settings,
@@ -132,22 +142,18 @@ function createService(settings: Settings, store: ForeignStore, dialect: Dialect
     events: new EventEmitter(),
     connection: connectionOf(store),
     createSession: createSessionOf(store, port),
-    watched: process.env.NODE_ENV === 'production' ? 0 : WATCHED,
-    last: undefined,
+    lateChanges: new LateChanges(),
   }
   if (Object.isExtensible(store)) {
-    ;(store as Partial<Store>).generate = (req: StoreRequest): void => generateSession(service, req as Carrier)
+    ;(store as Partial<Store>).generate = (req: StoreRequest): void => generateSession(service, req as RequestLike)
   }
   return service
 }
 
-/** So many requests show whether an app changes sessions too late; to look after each would cost them all. */
-const WATCHED = 1_000
-
 const connections = new WeakMap<object, Service['connection']>()
 
 /** Listens to a store once, however many middlewares there are on it. */
-function connectionOf(store: ForeignStore): Service['connection'] {
+function connectionOf(store: AnyStore): Service['connection'] {
   let connection = connections.get(store)
   if (!connection) {
     const made = { isUp: true }
@@ -167,7 +173,7 @@ function connectionOf(store: ForeignStore): Service['connection'] {
  * How records of this store become sessions, where that is not our own way. A store that extends the base class of
  * another express-session gets our methods, unless its own class has them.
  */
-function createSessionOf(store: ForeignStore, port: StorePort): Service['createSession'] {
+function createSessionOf(store: AnyStore, port: StorePort): Service['createSession'] {
   const target = store as Partial<Store> & {
     createSession?: (req: StoreRequest, data: never) => unknown
   }
@@ -177,7 +183,10 @@ function createSessionOf(store: ForeignStore, port: StorePort): Service['createS
   while (holder && !Object.hasOwn(holder, 'createSession')) holder = Object.getPrototypeOf(holder)
   const isBase = holder && Object.hasOwn(holder, 'regenerate') && Object.hasOwn(holder, 'load')
   if (isBase && holder !== target && Object.isExtensible(target)) {
-    const own = (req: StoreRequest, data: object): unknown => openSession(req, port, new Snapshot(data as Stored))
+    const own = (req: StoreRequest, data: object): unknown => {
+      const slot = new SessionSlot(port, req.sessionID as string, secretsOf(store))
+      return openSession(req, loadedRecord(req, foundSession(slot, { record: data as Stored })))
+    }
     OURS.add(own)
     target.createSession = own as never
     if (target.load === (holder as Partial<Store>).load) target.load = Store.prototype.load

@@ -1,13 +1,13 @@
 // The options: what they mean and their defaults. The only place with a default.
 
+import { isPromise } from './awaitable.ts'
 import type { CookieOptions } from './cookie.ts'
 import { cookieWithDefaults } from './defaults.ts'
 import { deprecate } from './diagnostics.ts'
 import { optionError, SessionError } from './errors.ts'
 import { lintCookie, lintExpiry, lintOptions } from './lint.ts'
-import { isPromise } from './maybe.ts'
-import type { TtlUnit } from './port.ts'
-import type { Concurrency } from './record.ts'
+import { flag, milliseconds, type OptionRule, oneOf, readByRules, type Values, withDefault } from './option-rules.ts'
+import type { TtlUnit } from './port/slot.ts'
 import { generateId, type Secret } from './signature.ts'
 import type { CallbackStore, PromiseStore, Store } from './store.ts'
 
@@ -56,12 +56,13 @@ export interface SessionOptions {
    */
   onSaveError?: 'answer' | 'fail' | undefined
   /**
-   * What becomes of requests that overlap on one session. `'merge'`, the default: each keeps the keys that it changed,
-   * and a session that one of them ends stays ended. The bundled stores do that across processes; other stores within
-   * this process, and if `'merge'` is given here also across processes, as far as reading before each write goes.
-   * `'overwrite'`: the last one writes its whole session, as express-session does.
+   * How concurrent requests to the same session are saved. `'merge'`, the default: each keeps the keys that it changed,
+   * and a session that one of them ends stays ended. The bundled stores do that across processes, other stores within
+   * this process. `'reread'`: a store that is not bundled is read again before each write, so that its changes are merged
+   * across processes, too, as far as reading before writing goes; on a bundled store it is `'merge'`. `'overwrite'`: the
+   * last request writes its whole session, as express-session does.
    */
-  concurrency?: 'merge' | 'overwrite' | undefined
+  concurrency?: 'merge' | 'reread' | 'overwrite' | undefined
   /**
    * The age in milliseconds at which a session's id is replaced, at the end of its next request, its data kept
    * (OWASP Session Management, "Renewal Timeout"). Default: never.
@@ -73,6 +74,15 @@ export interface SessionOptions {
    */
   renewGrace?: number | undefined
 }
+
+/** The options that express-session has not, each with its rule. */
+const ADDED = {
+  clearCookie: flag(false),
+  concurrency: oneOf('merge', 'reread', 'overwrite'),
+  onSaveError: oneOf('answer', 'fail'),
+  renewAfter: milliseconds({ above: 0 }),
+  renewGrace: withDefault(milliseconds({ from: 0 }), 30_000),
+} satisfies Partial<Record<keyof SessionOptions, OptionRule<unknown>>>
 
 /** What an entry for one host promises that the options do not say. */
 export interface Dialect {
@@ -88,7 +98,7 @@ export interface Dialect {
 }
 
 /** The options as the package works with them. */
-export interface Settings {
+export interface Settings extends Values<typeof ADDED> {
   readonly name: string
   readonly secrets: readonly Secret[] | undefined
   readonly cookie: CookieOptions | ((req: HostRequest) => CookieOptions | undefined)
@@ -98,19 +108,12 @@ export interface Settings {
   readonly rolling: boolean
   readonly saveUninitialized: boolean
   readonly unsetDestroys: boolean
-  readonly onSaveError: 'answer' | 'fail'
-  readonly concurrency: Concurrency
-  readonly clearCookie: boolean
   /** False: only the app's own `save()` writes. */
   readonly autoCommit: boolean
   /** Records without a cookie are sessions, too. */
   readonly bareRecords: boolean
   /** A request that changes nothing extends its session, too. */
   readonly extendsUnmodified: boolean
-  /** Age in milliseconds at which an id is replaced; undefined: never. */
-  readonly renewAfter: number | undefined
-  /** For how many milliseconds the old id is good then. */
-  readonly renewGrace: number
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
@@ -136,7 +139,7 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
   }
   if (!secret) deprecate('req.secret; provide secret option')
 
-  lintOptions(options, dialect.options)
+  lintOptions(options, [...Object.keys(ADDED), ...(dialect.options ?? [])])
   const name = String(options.name || options.key || 'connect.sid')
   const settings: Settings = {
     name,
@@ -148,14 +151,10 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     rolling: Boolean(options.rolling),
     saveUninitialized: Boolean(saveUninitialized),
     unsetDestroys: options.unset === 'destroy',
-    onSaveError: readOnSaveError(options.onSaveError),
-    concurrency: readConcurrency(options.concurrency),
-    clearCookie: readFlag(options, 'clearCookie'),
     autoCommit: dialect.autoCommit ?? true,
     bareRecords: dialect.bareRecords ?? false,
     extendsUnmodified: dialect.extendsUnmodified ?? true,
-    renewAfter: readMilliseconds(options, 'renewAfter'),
-    renewGrace: readMilliseconds(options, 'renewGrace', 0) ?? 30_000,
+    ...readByRules(ADDED, options),
   }
   if (settings.renewAfter !== undefined && settings.concurrency === 'overwrite') {
     throw optionError('renewAfter option needs concurrency: "merge"; with "overwrite" a request brings the old id back')
@@ -198,37 +197,4 @@ function readCookie(
     linted = true
     return given
   })
-}
-
-function readFlag(options: SessionOptions, name: 'clearCookie'): boolean {
-  const value = options[name]
-  if (value !== undefined && typeof value !== 'boolean') throw optionError(`${name} option must be true or false`)
-  return value ?? false
-}
-
-/** An added option that is a time, above 0 where `least` is not given. @throws TypeError for a wrong one. */
-export function readMilliseconds(
-  options: Pick<SessionOptions, 'renewAfter' | 'renewGrace'>,
-  name: 'renewAfter' | 'renewGrace',
-  least?: number,
-): number | undefined {
-  const value = options[name]
-  if (value === undefined || (Number.isFinite(value) && (least === undefined ? value > 0 : value >= least)))
-    return value
-  throw optionError(
-    `${name} option must be a number of milliseconds ${least === undefined ? 'above 0' : `from ${least}`}`,
-  )
-}
-
-function readOnSaveError(option: unknown): 'answer' | 'fail' {
-  if (option === undefined || option === 'answer') return 'answer'
-  if (option === 'fail') return 'fail'
-  throw optionError('onSaveError option must be "answer" or "fail"')
-}
-
-function readConcurrency(option: unknown): Concurrency {
-  if (option === undefined) return 'merge'
-  if (option === 'merge') return 'reread'
-  if (option === 'overwrite') return 'overwrite'
-  throw optionError('concurrency option must be "merge" or "overwrite"')
 }

@@ -1,62 +1,78 @@
 // One session's record as one request knows it: what was loaded, what has been saved, whether it is gone.
-// Every `Session` has one; it does for the session's methods what they ask of the store.
+// Every `Session` has one, which does for the session's methods what they ask of the store.
 
+import { type Awaitable, chain, isPromise } from './awaitable.ts'
 import type { Cookie, CookieData } from './cookie.ts'
 import { debug } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
-import { chain, isPromise, type Maybe } from './maybe.ts'
+import { factsOf } from './facts.ts'
 import { isCookieChanged, mergeCookie, mergeData } from './merge.ts'
-import type { StorePort } from './port.ts'
-import type { Secret } from './signature.ts'
-import { Slot } from './slot.ts'
-import { Outgoing, Snapshot, type Stored, serializeData } from './snapshot.ts'
-
-/**
- * How a session that others may have changed is written. `merge`: our changes on top of theirs, never what is gone.
- * `reread`: the same, with a look at the store before each write, for stores that cannot compare and replace.
- * `overwrite`: the whole record whatever there is, as express-session does.
- */
-export type Concurrency = 'merge' | 'reread' | 'overwrite'
+import type { SessionSlot } from './port/renewed.ts'
+import type { Version } from './port/slot.ts'
+import { Outgoing, Snapshot, serializeData } from './snapshot.ts'
 
 /** What a record asks of the request that it lives in. */
 export interface RecordOwner {
-  readonly concurrency: Concurrency
-  /** Ids are renewed here, and so perhaps by other processes. */
-  readonly renews: boolean
-  /** What cookies are signed with, and pointers to renewed ids are sealed with. */
-  readonly secrets: readonly Secret[]
+  /** Each save writes the whole session, whatever other requests have made of it: `concurrency: 'overwrite'`. */
+  readonly overwrites: boolean
   /** A session that is not known to be in the store is about to be stored. */
   creating?(id: string): void
 }
 
+/** A session that was found in the store: its slot, and what was there. */
+export interface FoundSession {
+  readonly slot: SessionSlot
+  readonly version: Version
+  readonly snapshot: Snapshot
+  /** The app has handed the record over itself, and may mean to create it. */
+  readonly byHand?: boolean
+}
+
+/** See {@link Snapshot} for `fallback` and what is thrown. */
+export function foundSession(slot: SessionSlot, version: Version, fallback?: CookieData): FoundSession {
+  return { slot, version, snapshot: new Snapshot(version.record, fallback) }
+}
+
+export interface RecordStanding {
+  /** The session is known to be gone. */
+  readonly isGone: boolean
+  /** The store has been found to hold the session, or has been given it. */
+  readonly isStored: boolean
+  /** The store held the session at some time in this request. A loaded one counts where `resave` is off. */
+  readonly wasSaved: boolean
+  /** This request has written the session. */
+  readonly wasWritten: boolean
+}
+
 /** What the request and the store agreed on last. */
-interface Agreed {
+interface Stored {
+  readonly in: 'store'
+  readonly version: Version
   /** The data as this request knew it: its changes are measured against it. */
   readonly data: string
   readonly cookie: CookieData
-  /** What the store held then. */
-  readonly stored: () => Stored
-  /** That was more than this request's own: others' changes were in it, which the request has never seen. */
+  /** The store holds other requests' changes, too, which this request has never seen. */
   readonly merged: boolean
 }
 
-export class SessionRecord {
-  /** The data that "modified" is measured against: as it was when the request got the session. */
-  readonly #base: string
-  readonly #snapshot: Snapshot | undefined
-  /** The store was found to hold this session no more; or this request has destroyed it. */
-  gone = false
+/** Where the session is. In the store it may be changed, nowhere it may be created, and once it is gone neither. */
+type Whereabouts = { readonly in: 'nowhere' } | Stored | { readonly in: 'nowhere any more' }
 
+export class SessionRecord {
   /** The cookie that was stored where another request had changed it, too: the one for the browser. */
   mergedCookie: Cookie | undefined
   /** The session's cookie, also after the app has put something else in its place. */
   cookie: Cookie | undefined
+  /** What was loaded; undefined for a session that was not in the store. */
+  readonly snapshot: Snapshot | undefined
 
-  /** Where the store has the session. */
-  #slot: Slot
   readonly #owner: RecordOwner
-  /** Undefined for a session that has never been in the store: it may be created there. */
-  #agreed: Agreed | undefined
+  readonly #overwrites: boolean
+  readonly #byHand: boolean
+  /** The data that "modified" is measured against: as it was when the request got the session. */
+  readonly #base: string
+  #slot: SessionSlot
+  #where: Whereabouts
   /** The data that need not be written again. */
   #saved: string | undefined
   #written = false
@@ -64,36 +80,30 @@ export class SessionRecord {
   #waiting: Promise<void> | undefined
   /** The write that is under way. */
   #writing: Promise<void> | undefined
-  /** The data that the app itself has saved, or tried to. */
+  /** The data that the app itself has saved, or tried to save. */
   #tried: Outgoing | undefined
 
-  private constructor(id: string, port: StorePort, owner: RecordOwner, snapshot?: Snapshot, saved = false) {
-    this.#slot = new Slot(port, id, owner.secrets, owner.concurrency === 'overwrite' ? undefined : snapshot?.ticket)
-    this.#base = snapshot ? snapshot.data : '{}'
-    this.#snapshot = snapshot
+  private constructor(slot: SessionSlot, owner: RecordOwner, found: FoundSession | undefined, isSaved: boolean) {
+    this.snapshot = found?.snapshot
     this.#owner = owner
-    this.#saved = saved ? this.#base : undefined
-    if (snapshot) {
-      this.#agreed = { data: this.#base, cookie: snapshot.cookie, stored: () => snapshot.stored, merged: false }
-    }
+    this.#overwrites = owner.overwrites
+    this.#byHand = found?.byHand === true
+    this.#base = found ? found.snapshot.data : '{}'
+    this.#slot = slot
+    this.#where = found
+      ? { in: 'store', version: found.version, data: this.#base, cookie: found.snapshot.cookie, merged: false }
+      : { in: 'nowhere' }
+    this.#saved = isSaved ? this.#base : undefined
   }
 
   /** The record of a session that the store does not hold. */
-  static create(id: string, port: StorePort, owner: RecordOwner): SessionRecord {
-    return new SessionRecord(id, port, owner)
+  static create(slot: SessionSlot, owner: RecordOwner): SessionRecord {
+    return new SessionRecord(slot, owner, undefined, false)
   }
 
-  /** The record of a session that was loaded. `saved`: there is no need to write it unless it changes. */
-  static loaded(id: string, port: StorePort, owner: RecordOwner, snapshot: Snapshot, saved: boolean): SessionRecord {
-    return new SessionRecord(id, port, owner, snapshot, saved)
-  }
-
-  get #overwrites(): boolean {
-    return this.#owner.concurrency === 'overwrite'
-  }
-
-  get port(): StorePort {
-    return this.#slot.port
+  /** The record of a session that was found. `isSaved`: it is written only where it changes. */
+  static loaded(found: FoundSession, owner: RecordOwner, isSaved: boolean): SessionRecord {
+    return new SessionRecord(found.slot, owner, found, isSaved)
   }
 
   /** The id under which the store has the session; another one after it was renewed. */
@@ -103,37 +113,37 @@ export class SessionRecord {
 
   /** The session is known to be gone: to this request, or to another of this process. */
   get isGone(): boolean {
-    return this.gone || (!this.#overwrites && this.#slot.isGone)
+    return this.#where.in === 'nowhere any more' || (!this.#overwrites && this.#slot.isGone)
   }
 
-  /** The store has been found to hold the session, or has been given it. */
-  get isStored(): boolean {
-    return this.#agreed !== undefined && !this.#snapshot?.byHand
-  }
-
-  /** This request has written the session. */
-  get wasWritten(): boolean {
-    return this.#written
-  }
-
-  get wasSaved(): boolean {
-    return this.#saved !== undefined
+  /** How the record stands, for the decisions at the end of a request. `data`, `cookie`: the session as it is now. */
+  standing(data: string, cookie: CookieData): RecordStanding & { isModified: boolean; isSaved: boolean }
+  standing(): RecordStanding
+  standing(data?: string, cookie?: CookieData): RecordStanding {
+    return {
+      ...(data !== undefined && cookie && { isModified: this.isModified(data), isSaved: this.isSaved(data, cookie) }),
+      isGone: this.isGone,
+      isStored: this.#where.in === 'store' && !this.#byHand,
+      wasSaved: this.#saved !== undefined,
+      wasWritten: this.#written,
+    }
   }
 
   isModified(data: string): boolean {
     if (data === this.#base) return false
-    return data !== (this.#snapshot?.canonicalData ?? this.#base)
+    return data !== (this.snapshot?.canonicalData ?? this.#base)
   }
 
-  /** The store holds the session as it is: its data, and where it matters its cookie's attributes. */
+  /** The store holds the session as it is: its data, and its cookie's attributes where they matter. */
   isSaved(data: string, cookie: CookieData): boolean {
-    if (this.gone) return true
+    const where = this.#where
+    if (where.in === 'nowhere any more') return true
     if (this.#tried?.data === data && !isCookieChanged(this.#tried.attributes, cookie)) return true
     if (this.#saved !== data && !(this.#saved === this.#base && !this.isModified(data))) return false
-    return this.#overwrites || !this.#agreed || !isCookieChanged(this.#agreed.cookie, cookie)
+    return this.#overwrites || where.in === 'nowhere' || !isCookieChanged(where.cookie, cookie)
   }
 
-  /** Lets what is saved from now on wait for `work`, whatever comes of it. */
+  /** Lets what is saved from now on wait for `work`, whether it succeeds or fails. */
   after(work: Promise<unknown>): void {
     const done = (): void => {
       if (this.#waiting === waiting) this.#waiting = undefined
@@ -142,8 +152,8 @@ export class SessionRecord {
     this.#waiting = waiting
   }
 
-  /** Writes the session as it is now. The app hears how that goes: the same data is not tried again behind its back. */
-  save(session: { cookie: Cookie }): Maybe<void> {
+  /** Writes the session as it is now. The app hears how that goes: the commit does not try the same data again. */
+  save(session: { cookie: Cookie }): Awaitable<void> {
     if (this.#waiting) return this.#waiting.then(() => this.save(session))
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
     this.#tried = ours
@@ -151,9 +161,9 @@ export class SessionRecord {
   }
 
   /** Writes `ours`, after what this request began to write before. `last`: nobody will ask afterwards what was saved. */
-  write(ours: Outgoing, last = false): Maybe<void> {
+  write(ours: Outgoing, last = false): Awaitable<void> {
     if (this.#overwrites) return this.#create(ours, last)
-    const write = (): Maybe<void> => this.#write(ours, last)
+    const write = (): Awaitable<void> => this.#write(ours, last)
     const written = this.#writing ? this.#writing.then(write, write) : write()
     if (!isPromise(written)) return undefined
     const done = (): void => {
@@ -164,161 +174,158 @@ export class SessionRecord {
     return written
   }
 
-  #write(ours: Outgoing, last: boolean): Maybe<void> {
-    if (this.gone) {
+  #write(ours: Outgoing, last: boolean): Awaitable<void> {
+    const where = this.#where
+    if (where.in === 'nowhere') return this.#create(ours, last)
+    if (where.in === 'nowhere any more') {
       debug('not saved: the session is gone')
       return undefined
     }
-    const agreed = this.#agreed
-    if (!agreed) return this.#create(ours, last)
-
-    const from = agreed.stored()
     let merged = false
-    const make = (current: Stored): Outgoing => {
-      merged = agreed.merged || current !== from
+    const make = (current: Version): Outgoing => {
+      merged = where.merged || current !== where.version
       if (!merged) return ours
-      const both = merge(agreed, ours, current)
+      const both = merge(where, ours, current)
       this.mergedCookie = both.cookie
       return both
     }
-    const updated = this.#slot.update(from, make, this.#rereads)
+    const updated = this.#slot.update(where.version, make)
     const saved = this.#stamped(ours, last)
-    return chain(updated, (held) => {
-      if (held !== undefined) return this.#agree(ours, saved, () => held, merged)
-      // Put into the request by hand: the app may mean to create it.
-      if (this.#snapshot?.byHand) return this.#create(ours, last)
-      debug('not saved: the session was destroyed, or ran out, while this request went on')
-      this.gone = true
-      return undefined
+    return chain(updated, (version) => {
+      if (version) return this.#agree(ours, saved, version, merged)
+      if (this.#byHand) return this.#create(ours, last)
+      this.#lose('not saved: the session was destroyed, or ran out, while this request went on')
     })
   }
 
-  get #rereads(): boolean {
-    return this.#owner.concurrency === 'reread'
-  }
-
-  #create(ours: Outgoing, last: boolean): Maybe<void> {
+  #create(ours: Outgoing, last: boolean): Awaitable<void> {
     this.#owner.creating?.(this.id)
-    if (!this.#overwrites) this.#slot.enter()
-    const written = this.#slot.write(ours)
+    const created = this.#slot.create(ours)
     const saved = this.#stamped(ours, last)
-    return chain(written, () => this.#agree(ours, saved, () => ours.json))
+    return chain(created, (version) => this.#agree(ours, saved, version))
   }
 
-  /** The data after the store had it in its hands: some stores stamp the session, which is not the app's change. */
+  /** The data after the store had the session in its hands: some stores stamp it, which is not the app's change. */
   #stamped(ours: Outgoing, last: boolean): string {
-    return this.port.mutates && !last ? serializeData(ours.session) : ours.data
+    return this.#slot.mutates && !last ? serializeData(ours.session) : ours.data
   }
 
-  #agree(ours: Outgoing, saved: string, stored: () => Stored, merged = false): void {
+  #agree(ours: Outgoing, saved: string, version: Version, merged = false): void {
     this.#written = true
     this.#saved = saved
-    this.#agreed = { data: saved, cookie: ours.attributes, stored, merged }
+    // The app may have ended the session while the store was at work.
+    if (this.#where.in === 'nowhere any more') return
+    this.#where = { in: 'store', version, data: saved, cookie: ours.attributes, merged }
+  }
+
+  #lose(reason: string): void {
+    debug(reason)
+    this.#where = { in: 'nowhere any more' }
   }
 
   /** Tells the store that the session goes on until its cookie expires. */
-  touch(session: Outgoing): Maybe<void> {
-    const known = this.#overwrites ? undefined : this.#agreed?.cookie
-    const gone = (): void => {
-      debug('not touched: the session is gone')
-      this.gone = !this.#overwrites
+  touch(session: Outgoing): Awaitable<void> {
+    const loaded = this.#where.in === 'store' && !this.#overwrites ? this.#where.cookie : undefined
+    const lose = (): void => {
+      if (this.#overwrites) debug('not touched: the session is gone')
+      else this.#lose('not touched: the session is gone')
     }
-    return chain(this.#slot.touch(session, known), (outcome) => {
-      if (outcome === 'gone') return gone()
-      if (outcome !== 'changed' || !known || !session.announced) return undefined
+    return chain(this.#slot.touch(session, loaded), (outcome) => {
+      if (outcome === 'gone') return lose()
+      if (outcome !== 'changed' || !loaded || !session.announced) return undefined
       // The browser must not be told the lifetime that the session had before.
-      return chain(this.#slot.read(), (loaded) => {
-        if (!loaded) return gone()
-        this.mergedCookie = mergeCookie(known, session.attributes, new Snapshot(loaded.stored).cookie)
+      return chain(this.#slot.read(), (version) => {
+        if (!version) return lose()
+        this.mergedCookie = mergeCookie(loaded, session.attributes, new Snapshot(version.record).cookie)
       })
     })
   }
 
   /**
-   * Moves the session to another id, as far as it has been saved: what `leave` makes stays under the old one. Others
-   * may be at work on it, whose changes come along; the new id is nobody's business before it is complete.
+   * Moves the session to another id, as far as it has been saved; what `leave` makes stays under the old one. Other
+   * requests may be at work on the session, whose changes come along. The new id is published when its record is whole.
    */
-  renew(id: string, cookie: Cookie, leave: (cookie: Cookie) => Outgoing): Maybe<void> {
-    const agreed = this.#agreed
-    if (!agreed || this.isGone) return undefined
-    const ours = { attributes: cookie.data, data: agreed.data }
+  renew(id: string, cookie: Cookie, leave: (cookie: Cookie) => Outgoing): Awaitable<void> {
+    const where = this.#where
+    if (where.in !== 'store' || this.isGone) return undefined
+    const ours = { attributes: cookie.data, data: where.data }
     const slot = this.#slot
-    const there = new Slot(this.port, id, this.#owner.secrets)
-    there.enter()
+    const target = slot.other(id)
     const from = slot.id
-    const move = (current: Stored): Maybe<void> => {
-      const next = merge(agreed, ours, current)
-      next.cookie.issuedAt = Date.now()
+    const move = (current: Version): Awaitable<void> => {
+      const next = merge(where, ours, current)
+      factsOf(next.cookie).issuedAt = Date.now()
       next.replaces = from
-      let other: Stored | undefined
-      const make = (held: Stored): Outgoing | undefined => {
+      let other: Version | undefined
+      const make = (held: Version): Outgoing | undefined => {
         // Another request was first.
         const moved = slot.id !== from
-        other = !moved && isSame(held, current, agreed.cookie) ? undefined : held
-        return other === undefined ? leave(next.cookie) : undefined
+        other = !moved && isSame(held, current, where.cookie) ? undefined : held
+        return other ? undefined : leave(next.cookie)
       }
-      const replaced = chain(there.write(next), () => slot.update(current, make, this.#rereads))
-      return chain(replaced, (held) => {
-        if (held === undefined) {
-          this.gone = true
-          return there.remove(false)
-        }
-        if (other !== undefined) {
-          if (slot.id === from) return move(other)
-          this.#agreed = { ...agreed, stored: () => held, merged: true }
-          return there.remove(false)
-        }
-        this.#slot = there
-        this.#agreed = { data: agreed.data, cookie: next.attributes, stored: () => next.json, merged: true }
-        this.mergedCookie = next.cookie
-      })
+      return chain(target.create(next), (created) =>
+        chain(slot.update(current, make), (held): Awaitable<void> => {
+          if (!held) {
+            this.#where = { in: 'nowhere any more' }
+            return target.remove()
+          }
+          if (other) {
+            if (slot.id === from) return move(other)
+            this.#where = { ...where, version: held, merged: true }
+            return target.remove()
+          }
+          this.#slot = target
+          this.#where = { in: 'store', version: created, data: where.data, cookie: next.attributes, merged: true }
+          this.mergedCookie = next.cookie
+        }),
+      )
     }
-    return move(agreed.stored())
+    return move(where.version)
   }
 
-  /** Ends the session here, and answers with its data, what others have stored of it included; undefined: it was gone. */
-  take(session: { cookie: Cookie }): Maybe<object | undefined> {
-    const agreed = this.#agreed
+  /** Ends the session and answers with its data, others' changes included; undefined: it was gone. */
+  take(session: { cookie: Cookie }): Awaitable<object | undefined> {
+    const where = this.#where
     const kept = { ...session }
-    if (!agreed || this.#overwrites) return chain(this.destroy(), () => kept)
+    if (where.in === 'nowhere' || this.#overwrites) return chain(this.destroy(), () => kept)
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
     const wasGone = this.isGone
-    this.gone = true
-    return chain(this.#slot.take(), (held) => {
-      if (held === undefined || wasGone) return undefined
-      const { attributes, data } = merge(agreed, ours, held)
+    this.#where = { in: 'nowhere any more' }
+    return chain(this.#slot.take(), (version) => {
+      if (!version || wasGone || where.in !== 'store') return undefined
+      const { attributes, data } = merge(where, ours, version)
       return { ...(JSON.parse(data) as object), cookie: attributes }
     })
   }
 
   /** Ends the session. From now on this request does not write it, lest a save creates it again. */
-  destroy(): Maybe<void> {
-    this.gone = true
-    return this.#slot.remove(this.#agreed !== undefined && (this.#owner.renews || this.#rereads))
+  destroy(): Awaitable<void> {
+    this.#where = { in: 'nowhere any more' }
+    return chain(this.#slot.end(), () => undefined)
   }
 
   /** What the store holds now. @throws SessionError `failed to load session` when it holds nothing. */
-  reload(): Maybe<Snapshot> {
-    return chain(this.#slot.read(), (loaded) => {
-      if (!loaded) throw new SessionError('ERR_SESSION_MISSING', 'failed to load session')
-      return new Snapshot(loaded.stored, loaded.ticket, false, this.#agreed?.cookie)
+  reload(): Awaitable<FoundSession> {
+    const slot = this.#slot.other(this.id)
+    return chain(slot.read(), (version) => {
+      if (!version) throw new SessionError('ERR_SESSION_MISSING', 'failed to load session')
+      return foundSession(slot, version, this.#where.in === 'store' ? this.#where.cookie : this.snapshot?.cookie)
     })
   }
 }
 
 /** Our changes on top of what another request has stored. */
-function merge(agreed: Agreed, ours: Pick<Outgoing, 'attributes' | 'data'>, current: Stored): Outgoing {
-  const theirs = new Snapshot(current, undefined, false, agreed.cookie)
-  const data = mergeData(agreed.data, ours.data, theirs.data)
-  const cookie = mergeCookie(agreed.cookie, ours.attributes, theirs.cookie)
+function merge(known: Stored, ours: Pick<Outgoing, 'attributes' | 'data'>, current: Version): Outgoing {
+  const theirs = new Snapshot(current.record, known.cookie)
+  const data = mergeData(known.data, ours.data, theirs.data)
+  const cookie = mergeCookie(known.cookie, ours.attributes, theirs.cookie)
   debug('merged with what another request has stored')
   return new Outgoing(cookie, () => Object.assign({ cookie }, JSON.parse(data)), data)
 }
 
-/** Whether two readings of a record differ in nothing but its date. */
-function isSame(held: Stored, known: Stored, fallback: CookieData): boolean {
-  if (held === known) return true
-  const open = (stored: Stored): Snapshot => new Snapshot(stored, undefined, false, fallback)
-  const [one, other] = [open(held), open(known)]
+/** Whether two versions of a record differ in nothing but its date. */
+function isSame(held: Version, known: Version, fallback: CookieData): boolean {
+  if (held === known || held.record === known.record) return true
+  const [one, other] = [held, known].map(({ record }) => new Snapshot(record, fallback)) as [Snapshot, Snapshot]
   return one.data === other.data && !isCookieChanged(one.cookie, other.cookie)
 }

@@ -1,11 +1,12 @@
 // `req.session`: the user's data, and the methods on it. Knows its record, never a host or a store's inside.
 
+import { type Awaitable, chain, isPromise, ObservedPromise, settle } from './awaitable.ts'
 import { Cookie, type CookieData, cookieFrom, isCookie, reviveCookie } from './cookie.ts'
+import { copyFacts } from './facts.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
-import { chain, isPromise, type Maybe, Outcome, settle } from './maybe.ts'
 import { mergeCookie, mergeData } from './merge.ts'
-import { type StorePort, secretsOf } from './port.ts'
-import { type RecordOwner, SessionRecord } from './record.ts'
+import type { SessionSlot } from './port/renewed.ts'
+import { type FoundSession, type RecordOwner, SessionRecord } from './record.ts'
 import { type Snapshot, serializeData } from './snapshot.ts'
 
 /**
@@ -38,26 +39,26 @@ export interface StoreRequest {
 
 /** What a session asks of the request that it lives in. */
 export interface RequestLife extends RecordOwner {
-  /** The request has been answered: whoever handles it again begins anew. */
-  readonly over: boolean
+  /** The session has been committed: who handles the request again begins anew. */
+  readonly isCommitted: boolean
   /** The app has put nothing, or no session, into `req.session`. */
   readonly isAway: boolean
   /** Loaded sessions count as saved until they change: the `resave: false` rule. */
   readonly keepsUnmodified: boolean
   /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
   readonly keepsObject: boolean
-  /** The response waits for this; its failure, where nobody asks for it, is the request's. */
-  track(work: Outcome<void>): Outcome<void>
+  /** The response waits for this. Where nobody observes its failure, the request fails. */
+  track(work: ObservedPromise<void>): ObservedPromise<void>
   /** The callback of a session method as the host wants it called; the response waits for that. */
   expect(callback: ErrorCallback): ErrorCallback
-  /** The app ends the session. */
+  /** The app ends the session of the request. */
   ending(): void
-  /** The app has ended this session, and the store has said so. */
+  /** The store has ended this session. */
   ended(session: Session): void
   /** Gives a session what its host promises of it. */
-  dress(session: Session): Session
-  /** The session has been found under another id than the request knew. */
-  adopt(id: string): void
+  applyTraits(session: Session): Session
+  /** The session has another id than the browser's cookie. */
+  adoptRenewedId(id: string): void
   /** Gives the request a new, empty session under a new id. @throws SessionError when `genid` gives none. */
   generate(): void
   /** A cookie with the attributes that the options set for this request. */
@@ -128,7 +129,7 @@ export class Session {
   save(): Promise<void>
   save(callback?: ErrorCallback): this | Promise<void>
   save(callback?: ErrorCallback): this | Promise<void> {
-    const save = (): Maybe<void> => recordOf(this).save(this.resetMaxAge())
+    const save = (): Awaitable<void> => recordOf(this).save(this.resetMaxAge())
     return settleFor(this, save, callback) as this | Promise<void>
   }
 
@@ -140,22 +141,23 @@ export class Session {
   reload(): Promise<void>
   reload(callback?: ErrorCallback): this | Promise<void> {
     const { req } = this
-    const record = recordOf(this)
-    const open = (snapshot: Snapshot): void => {
+    const open = (found: FoundSession): void => {
       const life = req[LIFE]
       // The app has ended it meanwhile.
       if (req.session === undefined || req.session === null) return
-      if (record.id !== this.id) {
-        if (life) life.adopt(record.id)
-        else req.sessionID = record.id
+      const { id } = found.slot
+      if (id !== this.id) {
+        if (life) life.adoptRenewedId(id)
+        else req.sessionID = id
       }
-      if (life?.keepsObject) reopenSession(this, record.port, snapshot, record.id)
+      const record = loadedRecord(req, found)
+      if (life?.keepsObject) reopenSession(this, record)
       else {
-        const session = openSession(req, record.port, snapshot, undefined, record.id)
-        life?.dress(session)
+        const session = openSession(req, record)
+        life?.applyTraits(session)
       }
     }
-    return settleFor(this, () => chain(record.reload(), open), callback) as this | Promise<void>
+    return settleFor(this, () => chain(recordOf(this).reload(), open), callback) as this | Promise<void>
   }
 
   /** Ends the session: `req.session` is gone at once, the record when the store says so. */
@@ -166,7 +168,7 @@ export class Session {
     if (life?.keepsObject) emptyOut(this)
     else delete this.req.session
     life?.ending()
-    const end = (): Maybe<void> => chain(recordOf(this).destroy(), () => life?.ended(this))
+    const end = (): Awaitable<void> => chain(recordOf(this).destroy(), () => life?.ended(this))
     return settleFor(this, end, callback) as this | Promise<void>
   }
 
@@ -211,13 +213,13 @@ export function setId(session: object, id: unknown): void {
 /** Runs a session's method: the response waits for it, and its callback is called as the host wants it. */
 function settleFor(
   session: Session,
-  work: () => Maybe<void>,
+  work: () => Awaitable<void>,
   callback: ErrorCallback | undefined,
 ): Session | Promise<void> {
   const life = session.req[LIFE]
   if (!life) return settle(session, work, callback)
   if (typeof callback === 'function') return settle(session, work, life.expect(callback))
-  return life.track(Outcome.of(work))
+  return life.track(ObservedPromise.of(work))
 }
 
 /** Defines a property that is not part of the data. */
@@ -246,53 +248,41 @@ function recordOf(session: Session): SessionRecord {
 export function cookieOf(session: Session): Cookie {
   const given: unknown = session.cookie
   const record = session[RECORD]
-  if (isCookie(given) || !record) return given as Cookie
+  if (given instanceof Cookie || isCookie(given) || !record) return given as Cookie
   const last = record.cookie
   const configured = session.req[LIFE]?.newCookie() ?? (last ? reviveCookie(last.data) : new Cookie())
-  configured.issuedAt = last?.issuedAt
+  copyFacts(last, configured)
   session.cookie = cookieFrom(given, configured, last)
   record.cookie = session.cookie
   return session.cookie
 }
 
-/** Makes `req.session` of what a store held. */
-export function openSession(
-  req: StoreRequest,
-  port: StorePort,
-  snapshot: Snapshot,
-  cookie?: Cookie,
-  id = req.sessionID,
-): Session {
-  // Before the app can change what the store handed over.
-  void snapshot.data
-  const session = new Session(req, snapshot.open(), id)
-  bind(session, loadedRecord(req, port, snapshot, id), cookie ?? reviveCookie(snapshot.cookie))
+/** Makes `req.session` of what was loaded. `cookie`: its cookie, where the request has made that already. */
+export function openSession(req: StoreRequest, record: SessionRecord, cookie?: Cookie): Session {
+  const { snapshot } = record as { snapshot: Snapshot }
+  const session = new Session(req, snapshot.open(), record.id)
+  bind(session, record, cookie ?? reviveCookie(snapshot.cookie))
   req.session = session
   return session
 }
 
 /** The record behind a session that was loaded for this request. */
-export function loadedRecord(
-  req: StoreRequest,
-  port: StorePort,
-  snapshot: Snapshot,
-  id = req.sessionID,
-): SessionRecord {
-  return SessionRecord.loaded(id as string, port, ownerOf(req), snapshot, req[LIFE]?.keepsUnmodified === true)
+export function loadedRecord(req: StoreRequest, found: FoundSession): SessionRecord {
+  return SessionRecord.loaded(found, ownerOf(req), req[LIFE]?.keepsUnmodified === true)
 }
 
-/** The request's life; of a session that lives in no request, what its store knows. */
-function ownerOf({ [LIFE]: life, sessionStore }: StoreRequest): RecordOwner {
-  return life ?? { concurrency: 'merge', renews: false, secrets: sessionStore ? secretsOf(sessionStore) : [] }
+/** The request's life. A session outside of any request is merged. */
+function ownerOf({ [LIFE]: life }: StoreRequest): RecordOwner {
+  return life ?? { overwrites: false }
 }
 
-/** Makes this very object what a store holds, for apps that hold on to it. */
-function reopenSession(session: Session, port: StorePort, snapshot: Snapshot, id: string): void {
-  void snapshot.data
+/** Makes this very object what was loaded, for apps that hold on to it. */
+function reopenSession(session: Session, record: SessionRecord): void {
+  const { snapshot } = record as { snapshot: Snapshot }
   emptyOut(session)
   fill(session, snapshot.open())
-  setId(session, id)
-  bind(session, loadedRecord(session.req, port, snapshot, id), reviveCookie(snapshot.cookie))
+  setId(session, record.id)
+  bind(session, record, reviveCookie(snapshot.cookie))
 }
 
 function bind(session: Session, record: SessionRecord, cookie: Cookie): void {
@@ -315,23 +305,19 @@ function holds(session: object, key: string): boolean {
   return key !== 'cookie' && Object.prototype.propertyIsEnumerable.call(session, key)
 }
 
-/** Makes `req.session` a new one. */
-export function newSession(req: StoreRequest, port: StorePort, cookie: Cookie, id = req.sessionID): Session {
-  const session = new Session(req, undefined, id)
-  begin(session, port, cookie)
+/** Makes `req.session` a new one, which the store does not hold under this slot's id. */
+export function newSession(req: StoreRequest, slot: SessionSlot, cookie: Cookie): Session {
+  const session = new Session(req, undefined, slot.id)
+  bind(session, SessionRecord.create(slot, ownerOf(req)), cookie)
   req.session = session
   return session
 }
 
 /** Makes this very object the request's new session, for apps that hold on to it. */
-export function renewSession(session: Session, port: StorePort, cookie: Cookie): void {
+export function renewSession(session: Session, slot: SessionSlot, cookie: Cookie): void {
   emptyOut(session)
-  setId(session, session.req.sessionID)
-  begin(session, port, cookie)
-}
-
-function begin(session: Session, port: StorePort, cookie: Cookie): void {
-  bind(session, SessionRecord.create(session.id, port, ownerOf(session.req)), cookie)
+  setId(session, slot.id)
+  bind(session, SessionRecord.create(slot, ownerOf(session.req)), cookie)
 }
 
 /** Takes the data out of a session. */
@@ -356,7 +342,7 @@ interface Kept {
 }
 
 /** `atOnce`: the new session is there when this returns, otherwise when the store has ended the old one. */
-function regenerate(session: Session, keep: boolean, atOnce: boolean): Maybe<void> {
+function regenerate(session: Session, keep: boolean, atOnce: boolean): Awaitable<void> {
   const { req } = session
   const record = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
   const old = keep ? { ...session, cookie: reviveCookie(cookieOf(session).data) } : undefined
@@ -383,7 +369,7 @@ function regenerate(session: Session, keep: boolean, atOnce: boolean): Maybe<voi
   }
 
   if (atOnce) start()
-  let finished: Maybe<void>
+  let finished: Awaitable<void>
   try {
     finished = chain(old ? record.take(old) : chain(record.destroy(), () => undefined), finish)
   } catch (error) {
@@ -412,6 +398,6 @@ function bringAlong(session: Session, kept: Kept, held: WithCookie): void {
 /** Gives a session another cookie, for the id that it has. */
 function setCookie(session: Session, cookie: Cookie): void {
   const record = recordOf(session)
-  cookie.issuedAt = record.cookie?.issuedAt
+  copyFacts(record.cookie, cookie)
   bind(session, record, cookie)
 }

@@ -4,7 +4,6 @@
 import { type Cookie, type CookieData, isCookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
 import { withPlainFlash } from './flash.ts'
-import type { Ticket } from './overlap.ts'
 
 /** A record as a store hands it over: its JSON, or the object made of it. */
 export type Stored = string | StoredObject
@@ -80,12 +79,6 @@ function parseObject(json: string): StoredObject {
 
 /** What a store held when the session was read. Its data is parsed only when somebody looks at it. */
 export class Snapshot {
-  /** The record as the store handed it over. */
-  readonly stored: Stored
-  /** The reader's place among the requests that use this session, where its store has such. */
-  readonly ticket: Ticket | undefined
-  /** The record came from the app, not from a store. */
-  readonly byHand: boolean
   readonly #object: StoredObject | undefined
   readonly #parts: RecordParts | undefined
   #data: string | undefined
@@ -95,10 +88,7 @@ export class Snapshot {
    * @throws SyntaxError for a text that is no object, and for an object that cannot be a session what reading its cookie
    * throws: express-session's TypeError.
    */
-  constructor(stored: Stored, ticket?: Ticket, byHand = false, fallback?: CookieData) {
-    this.stored = stored
-    this.ticket = ticket
-    this.byHand = byHand
+  constructor(stored: Stored, fallback?: CookieData) {
     if (typeof stored === 'string') this.#parts = splitRecord(stored)
     if (!this.#parts) {
       this.#object = typeof stored === 'string' ? parseObject(stored) : stored

@@ -1,11 +1,19 @@
 // The base class of stores, and the shapes in which a store may come.
 
 import { EventEmitter } from 'node:events'
-import { chain, settle } from './maybe.ts'
-import { type ForeignStore, type Loaded, portOf, secretsOf } from './port.ts'
-import { type ErrorCallback, openSession, type Session, type SessionData, type StoreRequest } from './session.ts'
-import { Slot } from './slot.ts'
-import { Snapshot } from './snapshot.ts'
+import { chain, settle } from './awaitable.ts'
+import { type AnyStore, portOf, secretsOf } from './port/port.ts'
+import { SessionSlot } from './port/renewed.ts'
+import type { Version } from './port/slot.ts'
+import { foundSession } from './record.ts'
+import {
+  type ErrorCallback,
+  loadedRecord,
+  openSession,
+  type Session,
+  type SessionData,
+  type StoreRequest,
+} from './session.ts'
 
 // `any` in these callbacks, as in the types that stores for express-session were written against.
 // biome-ignore lint/suspicious/noExplicitAny: see above
@@ -55,23 +63,27 @@ Store.prototype.regenerate = function regenerate(req: StoreRequest, callback: Er
     this.generate?.(req)
     callback(error)
   }
-  const slot = new Slot(portOf(this as ForeignStore), req.sessionID as string, secretsOf(this))
-  settle(undefined, () => slot.remove(false), renew)
+  settle(undefined, () => chain(slotIn(this, req.sessionID).end(), () => undefined), renew)
 }
 
 Store.prototype.load = function load(sid: string, callback: GetCallback): void {
-  const port = portOf(this as ForeignStore)
-  const slot = new Slot(port, sid, secretsOf(this))
-  const open = (loaded: Loaded | undefined): Session | undefined => {
+  const slot = slotIn(this, sid)
+  const open = (version: Version | undefined): Session | undefined => {
+    if (!version || slot.isRefused) return undefined
     const req = { sessionID: slot.id, sessionStore: this }
-    return loaded && openSession(req, port, new Snapshot(loaded.stored, loaded.ticket))
+    return openSession(req, loadedRecord(req, foundSession(slot, version)))
   }
-  settle(undefined, () => chain(slot.load(), open), callback as ErrorCallback)
+  settle(undefined, () => chain(slot.read(), open), callback as ErrorCallback)
 }
 
 Store.prototype.createSession = function createSession(req: StoreRequest, data: SessionData): Session & SessionData {
-  return openSession(req, portOf(this as ForeignStore), new Snapshot(data as never, undefined, true)) as Session &
-    SessionData
+  const found = foundSession(slotIn(this, req.sessionID), { record: data as never })
+  return openSession(req, loadedRecord(req, { ...found, byHand: true })) as Session & SessionData
+}
+
+/** A session of a store, for who belongs to no middleware. */
+function slotIn(store: Store, id: unknown): SessionSlot {
+  return new SessionSlot(portOf(store as AnyStore), id as string, secretsOf(store))
 }
 
 /** A store of any other package: what `session()` needs of it, whatever its types say of sessions and requests. */

@@ -2,15 +2,17 @@
 
 import { randomBytes } from 'node:crypto'
 import { serialize } from 'cookie'
-import { type Carrier, generateSession, type Service } from './lifecycle.ts'
 import { createMiddleware, SERVICE, type SessionMiddleware } from './middleware.ts'
+import type { RequestLike } from './request/host.ts'
+import { generateSession } from './request/lifecycle.ts'
+import type { Service } from './request/service.ts'
 import type { Session } from './session.ts'
 import type { Secret } from './signature.ts'
 
 export { type ContractStore, type StoreUnderTest, storeContract, type TestRunner } from './testing/contract.ts'
 export type * from './types.ts'
 
-function makeSession(service: Service, req: Carrier, data: object): Session {
+function makeSession(service: Service, req: RequestLike, data: object): Session {
   req.sessionStore = service.store
   generateSession(service, req)
   return Object.assign(req.session as Session, data)
@@ -26,7 +28,7 @@ export async function sessionCookie(middleware: SessionMiddleware, data: object)
   const secret = service?.settings.secrets?.[0]
   if (!service || !secret) throw new TypeError('sessionCookie needs a middleware made by session({ secret })')
   // Options that are functions of the request may look at its headers.
-  const session = makeSession(service, { headers: {} } as Carrier, data)
+  const session = makeSession(service, { headers: {} } as RequestLike, data)
   await session.save()
   return serialize(service.settings.name, service.signer.sign(session.id, secret as Secret))
 }

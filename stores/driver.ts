@@ -1,13 +1,15 @@
 // What the bundled stores share: the public surface of a store, written once over a small driver.
 
+import { chain, settle } from '../lib/awaitable.ts'
 import { type Cookie, expiryOf } from '../lib/cookie.ts'
-import { chain, type Maybe, settle } from '../lib/maybe.ts'
-import { DRIVER, type Driver, secretsOf } from '../lib/port.ts'
+import { BundledSlot } from '../lib/port/bundled.ts'
+import { isPointer } from '../lib/port/pointer.ts'
+import { secretsOf } from '../lib/port/port.ts'
+import { SessionSlot } from '../lib/port/renewed.ts'
+import { DRIVER, type Driver } from '../lib/port/slot.ts'
 import type { ErrorCallback, SessionData } from '../lib/session.ts'
-import { takeFollowing } from '../lib/slot.ts'
 import { Outgoing, type Stored } from '../lib/snapshot.ts'
 import { type AllCallback, type GetCallback, type LengthCallback, Store } from '../lib/store.ts'
-import { isPointer } from '../lib/successor.ts'
 
 /** The longest delay that a timer takes, in milliseconds. */
 export const LONGEST_DELAY: number = 2 ** 31 - 1
@@ -39,8 +41,8 @@ export abstract class DriverStore extends Store {
     return settle(
       undefined,
       () =>
-        chain(this.driver.read(sid), (stored) =>
-          stored && !isPointer(stored) ? this.parse(sid, stored) : this.nothing,
+        chain(this.driver.read(sid), (version) =>
+          version && !isPointer(version.record) ? this.parse(sid, version.record) : this.nothing,
         ),
       callback as ErrorCallback,
     )
@@ -63,7 +65,7 @@ export abstract class DriverStore extends Store {
     const given = typeof third === 'number' ? Date.now() + third : undefined
     return settle(
       undefined,
-      () => this.driver.write(sid, outgoing(session), expiry(session) ?? given),
+      () => chain(this.driver.write(sid, outgoing(session), expiry(session) ?? given), () => undefined),
       typeof third === 'function' ? third : undefined,
     )
   }
@@ -83,11 +85,12 @@ export abstract class DriverStore extends Store {
   override destroy(sid: string, callback: ErrorCallback): void
   override destroy(sid: string): Promise<void>
   override destroy(sid: string, callback?: ErrorCallback): void | Promise<void> {
-    return settle(undefined, () => chain(takeFollowing(this.driver, sid, secretsOf(this)), () => undefined), callback)
+    const slot = new SessionSlot({ slot: (id) => new BundledSlot(this.driver, id) }, sid, secretsOf(this))
+    return settle(undefined, () => chain(slot.end(), () => undefined), callback)
   }
 }
 
-export type { AllCallback, ErrorCallback, LengthCallback, Maybe }
+export type { AllCallback, ErrorCallback, LengthCallback }
 
 type WithCookie = { cookie?: Cookie }
 

@@ -1,12 +1,12 @@
 // MemoryStore: sessions of one process, gone with it.
 
+import { settle } from '../lib/awaitable.ts'
 import { type CookieData, expiryOf } from '../lib/cookie.ts'
 import { optionError } from '../lib/errors.ts'
-import { settle } from '../lib/maybe.ts'
 import { isCookieChanged } from '../lib/merge.ts'
-import type { Driver, Make, Touched } from '../lib/port.ts'
+import { isPointer } from '../lib/port/pointer.ts'
+import type { Driver, Make, Touched, Version } from '../lib/port/slot.ts'
 import { cookieIn, type Outgoing, type StoredObject, withCookie } from '../lib/snapshot.ts'
-import { isPointer } from '../lib/successor.ts'
 import { inBackground } from '../lib/timers.ts'
 import {
   type AllCallback,
@@ -16,13 +16,27 @@ import {
   LONGEST_DELAY,
   type PlainSession,
 } from './driver.ts'
-import { MEMORY_OPTIONS, readStoreOptions } from './options.ts'
+import { each, type OptionNames, readStoreOptions } from './options.ts'
 
 export interface MemoryStoreOptions {
   /** Most sessions kept; the least recently used goes first. Default: no limit. */
   max?: number
   /** How often expired sessions are freed, in milliseconds. Default 60 000. */
   reapInterval?: number
+}
+
+const NAMES: OptionNames<MemoryStoreOptions> = {
+  store: 'MemoryStore',
+  known: ['max', 'reapInterval'],
+  lenient: true,
+  // Of memorystore.
+  instead: {
+    checkPeriod: 'use reapInterval',
+    ttl: 'a session lives as long as its cookie; set cookie.maxAge',
+    serializer: 'sessions are kept as JSON',
+    stale: 'an expired session is never handed out',
+    ...each('dispose noDisposeOnSet', 'nothing is called when a session goes'),
+  },
 }
 
 interface Entry {
@@ -55,7 +69,7 @@ export class MemoryStore extends DriverStore {
 
   constructor(options: MemoryStoreOptions = {}) {
     super()
-    const { max, reapInterval = 60_000 } = readStoreOptions(options, MEMORY_OPTIONS)
+    const { max, reapInterval = 60_000 } = readStoreOptions(options, NAMES)
     if (max !== undefined && !(Number.isInteger(max) && max > 0)) {
       throw optionError('max option of MemoryStore must be a whole number above 0')
     }
@@ -96,16 +110,20 @@ export class MemoryStore extends DriverStore {
   protected override readonly driver: Driver = {
     read: (sid) => {
       const json = this.#read(sid) ?? this.#pointer(sid)
-      return json === undefined || isPointer(json) || json.startsWith('{"cookie":') ? json : handedOver(json)
+      if (json === undefined) return undefined
+      return { record: isPointer(json) || json.startsWith('{"cookie":') ? json : handedOver(json) }
     },
-    write: (sid, session, expires) => this.#put(sid, session.json, expires, session.replaces),
-    update: (sid, _from, make) => this.#update(sid, make),
+    write: (sid, session, expires) => {
+      this.#put(sid, session.json, expires, session.replaces)
+      return { record: session.json }
+    },
+    update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => {
       const json = this.#read(sid)
-      if (json === undefined) return this.#pointer(sid)
-      this.#remove(sid)
-      return json
+      if (json !== undefined) this.#remove(sid)
+      const record = json ?? this.#pointer(sid)
+      return record === undefined ? undefined : { record }
     },
     remove: (sid) => this.#remove(sid),
   }
@@ -181,15 +199,16 @@ export class MemoryStore extends DriverStore {
     }
   }
 
-  #update(sid: string, make: Make): string | undefined {
-    const current = this.#read(sid) ?? this.#pointer(sid)
-    if (current === undefined) return undefined
+  #update(sid: string, from: Version, make: Make): Version | undefined {
+    const held = this.#read(sid) ?? this.#pointer(sid)
+    if (held === undefined) return undefined
+    const current = held === from.record ? from : { record: held }
     const session = make(current)
     if (!session) return current
     const { json } = session
     if (session.isPointer) this.#point(sid, json, expiryOf(session.cookie))
     else this.#put(sid, json, expiryOf(session.cookie))
-    return json
+    return { record: json }
   }
 
   #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): Touched {

@@ -1,15 +1,12 @@
 // The options of the bundled stores, as they were given.
 
+import { isPromise } from '../lib/awaitable.ts'
 import { warn } from '../lib/diagnostics.ts'
 import { optionError } from '../lib/errors.ts'
 import { lintNames } from '../lib/lint.ts'
-import { isPromise } from '../lib/maybe.ts'
-import type { FileStoreOptions } from './file.ts'
-import type { MemoryStoreOptions } from './memory.ts'
-import type { RedisStoreOptions } from './redis.ts'
 
 /** What the options of a store are called, here and elsewhere. */
-interface OptionNames<T> {
+export interface OptionNames<T> {
   readonly store: string
   readonly known: readonly (keyof T & string)[]
   /** Options of the packages that the store takes the place of, and what to do in their place. */
@@ -23,63 +20,8 @@ interface OptionNames<T> {
 }
 
 /** The same cure for several names. */
-const each = (names: string, cure: string): Record<string, string> =>
+export const each = (names: string, cure: string): Record<string, string> =>
   Object.fromEntries(names.split(' ').map((name) => [name, cure]))
-
-export const MEMORY_OPTIONS: OptionNames<MemoryStoreOptions> = {
-  store: 'MemoryStore',
-  known: ['max', 'reapInterval'],
-  lenient: true,
-  // Of memorystore.
-  instead: {
-    checkPeriod: 'use reapInterval',
-    ttl: 'a session lives as long as its cookie; set cookie.maxAge',
-    serializer: 'sessions are kept as JSON',
-    stale: 'an expired session is never handed out',
-    ...each('dispose noDisposeOnSet', 'nothing is called when a session goes'),
-  },
-}
-
-export const FILE_OPTIONS: OptionNames<FileStoreOptions> = {
-  store: 'FileStore',
-  known: ['path', 'ttl', 'encoding', 'fileExtension', 'reapInterval', 'sync'],
-  text: 'path',
-  // Of session-file-store.
-  instead: {
-    ...each('dir directory folder', 'use path'),
-    ...each('secret crypto encryptEncoding', 'sessions are not encrypted; only their owner can read the files'),
-    ...each('encoder decoder', 'sessions are kept as JSON'),
-    ...each('retries factor minTimeout maxTimeout', 'a session that is there is found at the first try'),
-    ...each(
-      'reapMaxConcurrent reapAsync reapSyncFallback reapIntervalObject',
-      'reaping never blocks; set reapInterval',
-    ),
-    keyFunction: "a file is named by the SHA-256 of its session's id",
-    filePattern: 'files of others are left alone; set fileExtension',
-    fallbackSessionFn: 'where a session is missing, the visitor is given a new one',
-    logFn: 'set DEBUG=unisession in the environment',
-  },
-}
-
-export const REDIS_OPTIONS: OptionNames<RedisStoreOptions> = {
-  store: 'RedisStore',
-  known: ['client', 'url', 'prefix', 'ttl', 'serializer', 'scanCount'],
-  text: 'url',
-  client: 'client',
-  // Of connect-redis, in all its versions.
-  instead: {
-    ...each(
-      'host port socket user username pass password auth_pass db database tls',
-      'put it into url, redis://user:password@host:port/db',
-    ),
-    ...each('redis redisClient connection', 'use client'),
-    keyPrefix: 'use prefix',
-    disableTTL: 'a session lives as long as its cookie, and ttl is for one whose cookie sets no date',
-    disableTouch: 'a session that was extended a moment ago is not extended again, and none needs more',
-    logErrors: 'listen to the error event of the client',
-    unref: 'the store keeps no process alive',
-  },
-}
 
 /**
  * The options of a store, with a warning for each name that is none.

@@ -1,65 +1,34 @@
 // RedisStore: sessions in Redis, under the keys and in the format of connect-redis.
-// Three parts: the store; the connection, which bounds how long anything waits; the clients, brought into one shape.
 
-import crypto from 'node:crypto'
-import { createRequire } from 'node:module'
-import { join } from 'node:path'
-import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
-import { debug, warn } from '../lib/diagnostics.ts'
-import { optionError, SessionError } from '../lib/errors.ts'
-import { lintSeconds } from '../lib/lint.ts'
-import { isPromise, type Maybe, settle } from '../lib/maybe.ts'
-import type { Driver, Make, Touched } from '../lib/port.ts'
-import { type Outgoing, type Stored, type StoredObject, splitRecord } from '../lib/snapshot.ts'
-import { isPointer, POINTER_HEAD } from '../lib/successor.ts'
-import { alarm, now, sleep } from '../lib/timers.ts'
+import { type Awaitable, isPromise, settle } from '../lib/awaitable.ts'
+import { type CookieData, expiryOf } from '../lib/cookie.ts'
+import { warn } from '../lib/diagnostics.ts'
+import { SessionError } from '../lib/errors.ts'
+import { isPointer } from '../lib/port/pointer.ts'
+import type { Driver, Make, Touched, Version } from '../lib/port/slot.ts'
+import type { Outgoing, StoredObject } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
-import { REDIS_OPTIONS, readStoreOptions } from './options.ts'
+import { linkTo, OwnLink } from './redis/clients.ts'
+import { type Commands, extend, replace, sha1, take } from './redis/commands.ts'
+import { Connection } from './redis/connection.ts'
+import {
+  type RedisSerializer,
+  type RedisStoreClient,
+  type RedisStoreOptions,
+  readRedisOptions,
+} from './redis/options.ts'
 
-/**
- * A Redis client: of `redis` 4 to 6 (single, cluster, pool or sentinel), of `ioredis` (single or cluster), Bun's own
- * `RedisClient`, or any object with these three methods, called as those of `redis` are:
- * `set(key, value, { EX: seconds })`. Such an object may also have `expire(key, seconds)`,
- * `eval(script, { keys, arguments })` and `scan(cursor, { MATCH, COUNT })`. Without `eval` a session that other
- * processes change at the same moment is not merged atomically; without `scan` there is no `all()`, `ids()`,
- * `length()` and `clear()`.
- */
-export interface RedisStoreClient {
-  get(key: string): unknown
-  set(key: string, value: string, options: never): unknown
-  del(key: string): unknown
-  // The packages declare these too differently for one type.
-  expire?: unknown
-  eval?: unknown
-  scan?: unknown
+export type { RedisSerializer, RedisStoreClient, RedisStoreOptions } from './redis/options.ts'
+
+/** A record and the text that Redis held. */
+interface RedisVersion extends Version {
+  /** Undefined where it is the record itself. */
+  readonly text?: string
+  /** The text's SHA-1, as far as it has been needed. */
+  digest?: string
 }
 
-/** Turns a session into a string and back; `JSON` is one. */
-export interface RedisSerializer {
-  parse(text: string): unknown
-  stringify(session: object): string
-}
-
-export interface RedisStoreOptions {
-  /**
-   * The client to use; it stays the app's, `close()` leaves it alone. One of `redis` that nobody has connected is
-   * connected by the first command. Default: a client of the store's own, Bun's on Bun, one of the package `redis` on
-   * Node; it connects with the first command and keeps no process alive.
-   */
-  client?: RedisStoreClient | undefined
-  /** The server of the store's own client. Default: `REDIS_URL` of the environment, else `redis://localhost:6379`. */
-  url?: string | undefined
-  /** What the keys begin with; the session's id follows. Default `'sess:'`. */
-  prefix?: string | undefined
-  /** How long a session is kept whose cookie sets no date, in seconds. Default 86 400, a day. */
-  ttl?: number | undefined
-  /** Default `JSON`. With another, a session is parsed each time it is read. */
-  serializer?: RedisSerializer | undefined
-  /** How many keys `all()`, `ids()`, `length()` and `clear()` ask for at a time. Default 100. */
-  scanCount?: number | undefined
-}
-
-type Updating = Promise<Stored | undefined>
+type Updating = Promise<Version | undefined>
 
 /** Until when Redis is known to keep a session. */
 interface Kept {
@@ -88,29 +57,6 @@ function isMark(name: string): boolean {
   return name.endsWith(RENEWED)
 }
 
-// Sent whole each time: Redis looks a known script up by itself, and an EVALSHA fails after each restart, failover and
-// SCRIPT FLUSH, on each node of a cluster. The value that is replaced goes as its digest.
-const REPLACE = `local held = redis.call('GET', KEYS[1])
-if not held then return false end
-local digest = redis.sha1hex(held)
-if digest ~= ARGV[1] then return { held, digest } end
-if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) else redis.call('DEL', KEYS[1]) end
-return 1`
-
-const IS_POINTER = `string.sub(held, 1, ${POINTER_HEAD.length}) == '${POINTER_HEAD}'`
-
-const TAKE = `local held = redis.call('GET', KEYS[1])
-if held and not (${IS_POINTER}) then redis.call('DEL', KEYS[1]) end
-return held`
-
-// EXPIRE, unless another request has given the session another lifetime.
-const EXTEND = `local held = redis.call('GET', KEYS[1])
-if not held then return 0 end
-local lifetime = string.match(held, '^{"cookie":{"originalMaxAge":([^,}]*)')
-if lifetime and lifetime ~= ARGV[1] then return 2 end
-if not lifetime and ${IS_POINTER} then return 3 end
-return redis.call('EXPIRE', KEYS[1], ARGV[2])`
-
 /**
  * Keeps sessions in Redis, on a single server or a cluster. Keys and values are those of connect-redis, so that either
  * can take over from the other while everybody stays logged in.
@@ -136,31 +82,17 @@ export class RedisStore extends DriverStore {
   #scripts: boolean
   /** The last change of each session that is on its way, and what it leaves. */
   readonly #turns = new Map<string, Updating>()
-  /** What an object was parsed from, with a serializer other than JSON. */
-  readonly #texts = new WeakMap<object, string>()
 
   /** @throws TypeError for wrong options. */
   constructor(options?: RedisStoreOptions) {
     super()
-    const given = readStoreOptions(options, REDIS_OPTIONS)
-    const { client, url, prefix = 'sess:', ttl = 86_400, serializer = JSON, scanCount = 100 } = given
-    if ('client' in given && client === undefined && url === undefined) {
-      const cure = 'so the store makes a client of its own; leave the option out where that is meant'
-      warn('WARN_SESSION_OPTION_VALUE', `client option of RedisStore is undefined, ${cure}`)
-    }
-    if (client !== undefined) checkClient(client)
-    if (typeof prefix !== 'string') throw wrong('prefix', 'a string')
-    if (!(Number.isFinite(ttl) && ttl > 0)) throw wrong('ttl', 'a number of seconds above 0')
-    lintSeconds('ttl option of RedisStore', ttl)
-    if (typeof serializer?.parse !== 'function' || typeof serializer.stringify !== 'function')
-      throw wrong('serializer', 'an object with parse() and stringify(), as JSON is')
-    if (!(Number.isInteger(scanCount) && scanCount > 0)) throw wrong('scanCount', 'a whole number above 0')
+    const { client, url, prefix, ttl, serializer, scanCount } = readRedisOptions(options)
     this.client = client
     this.prefix = prefix
     this.ttl = ttl
     this.serializer = serializer
     this.scanCount = scanCount
-    this.#own = client ? undefined : new OwnLink(checkUrl(url))
+    this.#own = url === undefined ? undefined : new OwnLink(url)
     const link = this.#own ?? linkTo(client as RedisStoreClient)
     this.#connection = new Connection(link)
     this.#scripts = link === this.#own || link.commands.eval !== undefined
@@ -212,7 +144,7 @@ export class RedisStore extends DriverStore {
     remove: (sid) => this.#remove(sid),
   }
 
-  #read(sid: string): Promise<Stored | undefined> {
+  #read(sid: string): Promise<Version | undefined> {
     return this.#get(sid).then((text) => {
       if (text !== undefined) return this.#open(sid, text)
       this.#kept.delete(sid)
@@ -220,21 +152,24 @@ export class RedisStore extends DriverStore {
     })
   }
 
-  async #write(sid: string, session: Outgoing, expires: number | undefined): Promise<void> {
+  async #write(sid: string, session: Outgoing, expires: number | undefined): Promise<Version> {
     const seconds = this.#seconds(expires)
-    if (seconds <= 0) return this.#remove(sid)
     const text = this.#textOf(session)
-    await this.#connection.run((commands) => commands.set(this.prefix + sid, text, seconds))
-    this.#keep(sid, expires)
+    if (seconds <= 0) await this.#remove(sid)
+    else {
+      await this.#connection.run((commands) => commands.set(this.prefix + sid, text, seconds))
+      this.#keep(sid, expires)
+    }
+    return (await this.#open(sid, text)) ?? { record: session.json }
   }
 
   /** Updates of one session in this process wait for each other: each begins with what the last one left. */
-  #update(sid: string, from: Stored, make: Make): Updating {
+  #update(sid: string, from: Version, make: Make): Updating {
     return this.#inTurn(sid, (left = from) => this.#replace(sid, left, make))
   }
 
   /** `work` is given what the last in its turn has left, where that is known. */
-  #inTurn<T>(sid: string, work: (left?: Stored) => Promise<T>, left = (result: T): unknown => result): Promise<T> {
+  #inTurn<T>(sid: string, work: (left?: Version) => Promise<T>, left = (result: T): unknown => result): Promise<T> {
     const last = this.#turns.get(sid)
     const result = last ? last.then(work, () => work()) : work()
     const turn = result.then(left) as Updating
@@ -247,14 +182,14 @@ export class RedisStore extends DriverStore {
   }
 
   /** Runs commands; where there are no scripts, nothing of this process comes between those of one change. */
-  #change<T>(sid: string, work: (commands: Commands) => Maybe<T>): Promise<T> {
+  #change<T>(sid: string, work: (commands: Commands) => Awaitable<T>): Promise<T> {
     const run = (): Promise<T> => this.#run(work)
     const nothing = (): undefined => undefined
     return this.#scripts ? run() : this.#inTurn(sid, run, nothing)
   }
 
   /** Runs commands, without scripts where Redis, or a proxy before it, refuses them. */
-  async #run<T>(work: (commands: Commands) => Maybe<T>): Promise<T> {
+  async #run<T>(work: (commands: Commands) => Awaitable<T>): Promise<T> {
     if (this.#scripts) {
       try {
         return await this.#connection.run(work)
@@ -270,10 +205,10 @@ export class RedisStore extends DriverStore {
     return this.#connection.run((commands) => work({ ...commands, eval: undefined }))
   }
 
-  async #replace(sid: string, from: Stored, make: Make): Updating {
+  async #replace(sid: string, from: Version, make: Make): Updating {
     const key = this.prefix + sid
-    let current: Stored = from
-    let digest = this.#digestOf(from)
+    let current = from
+    let digest = digestOf(from)
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const session = make(current)
       if (!session) return current
@@ -303,7 +238,12 @@ export class RedisStore extends DriverStore {
     )
   }
 
-  #touch(sid: string, session: Outgoing, expires: number | undefined, loaded: CookieData | undefined): Maybe<Touched> {
+  #touch(
+    sid: string,
+    session: Outgoing,
+    expires: number | undefined,
+    loaded: CookieData | undefined,
+  ): Awaitable<Touched> {
     const until = this.#until(expires)
     const kept = this.#kept.get(sid)
     if (kept && !session.announced) {
@@ -331,7 +271,7 @@ export class RedisStore extends DriverStore {
     this.#kept.delete(sid)
   }
 
-  async #take(sid: string): Promise<Stored | undefined> {
+  async #take(sid: string): Promise<Version | undefined> {
     const key = this.prefix + sid
     const text = await this.#change(sid, (commands) => take(commands, key))
     this.#kept.delete(sid)
@@ -344,12 +284,9 @@ export class RedisStore extends DriverStore {
   }
 
   /** The record in `text`, as drivers hand it over; one that the serializer cannot read is missing. */
-  #open(sid: string, text: string): Maybe<Stored | undefined> {
-    if (this.serializer === JSON || isPointer(text)) return text
-    const opened = (record: unknown): StoredObject => {
-      this.#texts.set(record as StoredObject, text)
-      return record as StoredObject
-    }
+  #open(sid: string, text: string): Awaitable<RedisVersion | undefined> {
+    if (this.serializer === JSON || isPointer(text)) return { record: text }
+    const opened = (record: unknown): RedisVersion => ({ record: record as StoredObject, text })
     const corrupt = (error: unknown): undefined => {
       this.emit('corrupt', sid, error)
     }
@@ -369,13 +306,6 @@ export class RedisStore extends DriverStore {
       'ERR_SESSION_STORE',
       'serializer.stringify() of RedisStore must answer with a string, at once',
     )
-  }
-
-  /** The digest of the text that `stored` was made from; no digest at all where that is not known. */
-  #digestOf(stored: Stored): string {
-    const isText = typeof stored === 'string'
-    const text = isText && this.serializer === JSON ? stored : isText ? undefined : this.#texts.get(stored)
-    return text === undefined ? '' : sha1(text)
   }
 
   #until(expires: number | undefined): number {
@@ -431,479 +361,10 @@ export function redisStore(options?: RedisStoreOptions): RedisStore {
   return new RedisStore(options)
 }
 
-function wrong(option: string, what: string): TypeError {
-  return optionError(`${option} option of RedisStore must be ${what}`)
-}
-
-function checkClient(client: RedisStoreClient): void {
-  const shape = client as Partial<RedisStoreClient> & { internal_send_command?: unknown }
-  if (isPromise(client)) throw wrong('client', 'a client; this is the promise of one, await it first')
-  if (shape?.internal_send_command) throw wrong('client', 'of redis 4 or later; this one is older')
-  if (typeof shape?.get !== 'function' || typeof shape.set !== 'function' || typeof shape.del !== 'function')
-    throw wrong('client', 'a client of redis, ioredis or Bun, or an object with get(), set() and del()')
-}
-
-function checkUrl(given: string | undefined): string {
-  const url = given ?? (process.env.REDIS_URL || 'redis://localhost:6379')
-  if (typeof url === 'string' && URL.canParse(url) && /^(redis|valkey)/.test(url)) return url
-  if (given !== undefined) throw wrong('url', 'the URL of a Redis server, such as redis://localhost:6379')
-  throw optionError(
-    'REDIS_URL must be the URL of a Redis server, such as redis://localhost:6379; or set the url option',
-  )
-}
-
-// One native object less than createHash; Node 20.12 and later have it, and Bun.
-function sha1(text: string): string {
-  const { hash } = crypto as Partial<typeof crypto>
-  return hash ? hash('sha1', text) : crypto.createHash('sha1').update(text).digest('hex')
-}
-
-/** `true`: it is replaced; otherwise what is held instead, or undefined for nothing. */
-async function replace(
-  commands: Commands,
-  key: string,
-  digest: string,
-  text: string,
-  seconds: number,
-): Promise<true | { text: string; digest: string } | undefined> {
-  if (commands.eval) {
-    const reply = await commands.eval(REPLACE, key, [digest, text, String(seconds)])
-    return Array.isArray(reply) ? { text: String(reply[0]), digest: String(reply[1]) } : reply ? true : undefined
-  }
-  const held = await commands.get(key)
-  if (!held) return undefined
-  const current = String(held)
-  if (digest !== sha1(current)) return { text: current, digest: sha1(current) }
-  await (seconds > 0 ? commands.set(key, text, seconds) : commands.del(key))
-  return true
-}
-
-async function take(commands: Commands, key: string): Promise<unknown> {
-  if (commands.eval) return commands.eval(TAKE, key, [])
-  const held = await commands.get(key)
-  if (held && !isPointer(String(held))) await commands.del(key)
-  return held
-}
-
-/** By the reply of EXTEND. */
-const OUTCOMES: readonly Touched[] = ['gone', 'extended', 'changed', 'moved']
-
-async function extend(
-  commands: Commands,
-  key: string,
-  seconds: number,
-  loaded: CookieData | undefined,
-): Promise<Touched> {
-  if (loaded && commands.eval) {
-    const lifetime = JSON.stringify(loaded.originalMaxAge ?? null)
-    const reply = Number(await commands.eval(EXTEND, key, [lifetime, String(seconds)]))
-    return OUTCOMES[reply]
-  }
-  if (loaded) {
-    const held = await commands.get(key)
-    if (!held) return 'gone'
-    if (isPointer(String(held))) return 'moved'
-    if (hasOtherLifetime(splitRecord(String(held))?.cookie, loaded)) return 'changed'
-  }
-  return (await commands.expire(key, seconds)) ? 'extended' : 'gone'
-}
-
-// The connection: nothing that is asked of a client waits for ever.
-
-/** How long commands wait for the first connection, and for one that was lost. */
-const FIRST_MS = 3_000
-const LOST_MS = 1_000
-const RETRY_MS = 20
-/** What a look at the connection counts for at most: a process that was held up has not waited. */
-const TURN_MS = 250
-/** How often it is looked for an answer, every `TURN_MS`; half as often where the client is not ready. */
-const LOOKS = 12
-/** How long an attempt of the store's own client may take. */
-const CONNECT_MS = 2_000
-
-class Connection {
-  readonly #link: Link
-  #patience = FIRST_MS
-  #cause: unknown
-  #recovery: Promise<void> | undefined
-
-  constructor(link: Link) {
-    this.#link = link
-  }
-
-  run<T>(work: (commands: Commands) => Maybe<T>): Promise<T> {
-    // Not past those that wait: what was asked first is done first.
-    if (!this.#recovery && this.#link.ready()) {
-      this.#patience = LOST_MS
-      this.#cause = undefined
-      return this.#send(work)
-    }
-    // All that wait do so together: no command makes an attempt of its own.
-    this.#recovery ??= this.#recover().finally(() => {
-      this.#recovery = undefined
-    })
-    return this.#recovery.then(() => this.#send(work))
-  }
-
-  /** Some clients keep what was sent and not answered for a new connection: when that does not come, it is over. */
-  #send<T>(work: (commands: Commands) => Maybe<T>): Promise<T> {
-    const link = this.#link
-    return answered(
-      () => work(link.commands),
-      () => !link.ready(),
-    )
-  }
-
-  async #recover(): Promise<void> {
-    do {
-      const start = now()
-      this.#open()
-      await sleep(RETRY_MS)
-      if (this.#link.ready()) return
-      this.#patience -= Math.min(Math.max(RETRY_MS, now() - start), TURN_MS)
-    } while (this.#patience > 0)
-    const reason = this.#cause instanceof Error ? this.#cause.message : 'the client is not connected'
-    throw new SessionError('ERR_SESSION_STORE', `Redis cannot be reached: ${reason}`, { cause: this.#cause })
-  }
-
-  /** Not waited for: an attempt may take as long as Redis is away. */
-  async #open(): Promise<void> {
-    try {
-      await this.#link.open()
-    } catch (error) {
-      this.#cause = error
-    }
-  }
-
-  /** The ends of the keys that begin with `prefix`, page by page. */
-  async *scan(prefix: string, count: number): AsyncGenerator<string[]> {
-    const nodes = await this.run(({ nodes }) => nodes?.())
-    if (!nodes) {
-      throw new SessionError(
-        'ERR_SESSION_STORE',
-        'the client of RedisStore has no scan(), which all(), ids(), length() and clear() need',
-      )
-    }
-    const start = (this.#link.commands.keyPrefix ?? '') + prefix
-    const pattern = `${start.replace(/[\\*?[\]^]/g, '\\$&')}*`
-    for (const node of nodes) {
-      let cursor = '0'
-      do {
-        const page = await this.run(() => node(cursor, pattern, count))
-        cursor = String(page.cursor)
-        yield page.keys.map((key) => String(key).slice(start.length))
-      } while (cursor !== '0')
-    }
-  }
-}
-
-/** Fails when an answer is late, earlier when it is `hopeless`. Its timer keeps the process alive: a client may not. */
-function answered<T>(work: () => Maybe<T>, hopeless: () => boolean): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const result = work()
-    if (!isPromise(result)) return resolve(result)
-    const fail = (): void => reject(new SessionError('ERR_SESSION_STORE', 'Redis does not answer'))
-    // Timers come before I/O: after something has held the process up, one runs while the answer lies there unread.
-    let looks = 0
-    const look = (): void => {
-      looks++
-      if (looks === LOOKS || (looks >= LOOKS / 2 && hopeless())) fail()
-      else patience = alarm(TURN_MS, look)
-    }
-    let patience = alarm(TURN_MS, look)
-    result.then(
-      (value) => {
-        patience.cancel()
-        resolve(value)
-      },
-      (error) => {
-        patience.cancel()
-        reject(error)
-      },
-    )
-  })
-}
-
-// The clients. They are told apart by their shape: several copies and versions of a package may be about.
-
-type ScanNode = (cursor: string, pattern: string, count: number) => Maybe<{ cursor: unknown; keys: unknown[] }>
-
-/** What the store asks of a client. Replies may be of another type where the app has set the client up so. */
-interface Commands {
-  get(key: string): Maybe<unknown>
-  set(key: string, value: string, seconds: number): Maybe<unknown>
-  del(key: string): Maybe<unknown>
-  /** True when there was such a key. */
-  expire(key: string, seconds: number): Maybe<unknown>
-  eval?: ((script: string, key: string, args: string[]) => Maybe<unknown>) | undefined
-  /** One SCAN for each master. */
-  nodes?: (() => Maybe<ScanNode[]>) | undefined
-  /** What the client puts in front of keys by itself; in SCAN it does not. */
-  readonly keyPrefix?: string | undefined
-}
-
-interface Link {
-  readonly commands: Commands
-  /** A command given to the client now is sent now. */
-  ready(): boolean
-  /** Does what can be done so that the client gets ready; it may be asked again at any time. */
-  open(): Maybe<unknown>
-}
-
-function linkTo(client: RedisStoreClient): Link {
-  const shape = client as Partial<IoRedis & BunRedis>
-  if (typeof shape.defineCommand === 'function') return linkToIoRedis(client as unknown as IoRedis)
-  if (typeof shape.send === 'function' && typeof shape.connected === 'boolean')
-    return linkToBun(client as unknown as BunRedis)
-  return linkToNodeRedis(client as unknown as NodeRedis, false)
-}
-
-interface NodeRedis {
-  get(key: string): Promise<unknown>
-  set(key: string, value: string, options: { EX: number }): Promise<unknown>
-  del(key: string): Promise<unknown>
-  expire?(key: string, seconds: number): Promise<unknown>
-  eval?(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>
-  scan?(cursor: string, options: { MATCH: string; COUNT: number }): ReturnType<ScanNode>
-  readonly isOpen?: boolean
-  readonly isReady?: boolean
-  connect?(): Promise<unknown>
-  on?(event: 'error', listener: (error: unknown) => void): unknown
-  close?(): Promise<unknown>
-  quit?(): Promise<unknown>
-  unref?(): void
-  readonly options?: { keyPrefix?: unknown; legacyMode?: boolean }
-  readonly _keyPrefix?: unknown
-  /** The client with promises, of redis 4 in legacy mode. */
-  readonly v4?: NodeRedis
-  /** Of a cluster. */
-  readonly masters?: unknown[]
-  nodeClient?(master: unknown): Maybe<NodeRedis>
-  sendCommand?(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
-}
-
-const guarded = new WeakSet<object>()
-
-/** `reopens`: a client that was closed is opened again. An app's is not: the app has closed it. */
-function linkToNodeRedis(client: NodeRedis, reopens: boolean): Link {
-  // Without a listener a broken connection ends the process. Commands tell what is wrong.
-  if (typeof client.on === 'function' && !guarded.has(client)) {
-    guarded.add(client)
-    client.on('error', (error) => debug('redis client: %s', error))
-  }
-  let wasReady = false
-  return {
-    commands: commandsOfNodeRedis(client),
-    ready() {
-      const { isOpen } = client
-      if (isOpen === undefined) return true
-      if (!isOpen) return wasReady && !reopens
-      const isReady = client.isReady ?? (client.masters ? client.masters.length > 0 : true)
-      wasReady ||= isReady
-      return isReady
-    },
-    // A second connect() throws: the app may be about it.
-    open: () => (client.isOpen === false ? client.connect?.() : undefined),
-  }
-}
-
-function commandsOfNodeRedis(client: NodeRedis): Commands {
-  const on = (client.options?.legacyMode && client.v4) || client
-  const scan =
-    (node: NodeRedis): ScanNode =>
-    (cursor, pattern, count) =>
-      (node as Required<NodeRedis>).scan(cursor, { MATCH: pattern, COUNT: count })
-  const mastersOf = async ({ masters = [] }: NodeRedis): Promise<ScanNode[]> => {
-    const nodes = await Promise.all(masters.map((master) => (client as Required<NodeRedis>).nodeClient(master)))
-    return nodes.map(scan)
-  }
-  const prolong = async (key: string, seconds: number): Promise<boolean> => {
-    const value = await on.get(key)
-    if (!value) return false
-    await (seconds > 0 ? on.set(key, String(value), { EX: seconds }) : on.del(key))
-    return true
-  }
-  const keyPrefix = String(client._keyPrefix ?? client.options?.keyPrefix ?? '')
-  const run =
-    on.eval && ((script: string, key: string, args: string[]) => on.eval?.(script, { keys: [key], arguments: args }))
-  // A cluster of redis 4 looks for the key in the script's text, and asks any node.
-  const runOnNode = (script: string, key: string, args: string[]) =>
-    client.sendCommand?.(keyPrefix + key, false, ['EVAL', script, '1', keyPrefix + key, ...args])
-  return {
-    keyPrefix,
-    get: (key) => on.get(key),
-    set: (key, value, seconds) => on.set(key, value, { EX: seconds }),
-    del: (key) => on.del(key),
-    expire: (key, seconds) => (on.expire ? on.expire(key, seconds) : prolong(key, seconds)),
-    eval: client.nodeClient && client.sendCommand ? runOnNode : run,
-    nodes: client.nodeClient ? () => mastersOf(client) : on.scan && (() => [scan(on)]),
-  }
-}
-
-interface IoRedis {
-  get(key: string): Promise<unknown>
-  set(key: string, value: string, unit: 'EX', seconds: number): Promise<unknown>
-  del(key: string): Promise<unknown>
-  expire(key: string, seconds: number): Promise<unknown>
-  eval(script: string, keys: 1, key: string, ...args: string[]): Promise<unknown>
-  scan(cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', keys: number): Promise<[unknown, unknown[]]>
-  defineCommand: unknown
-  readonly status: string
-  connect(): Promise<unknown>
-  readonly options?: { keyPrefix?: unknown }
-  /** Of a cluster. */
-  nodes?(role: 'master'): IoRedis[]
-}
-
-/** States in which a command is put into a queue. */
-const IOREDIS_WAITS = ['wait', 'connecting', 'connect', 'close', 'reconnecting']
-
-function linkToIoRedis(client: IoRedis): Link {
-  return {
-    commands: {
-      keyPrefix: String(client.options?.keyPrefix ?? ''),
-      get: (key) => client.get(key),
-      set: (key, value, seconds) => client.set(key, value, 'EX', seconds),
-      del: (key) => client.del(key),
-      expire: (key, seconds) => client.expire(key, seconds),
-      eval: (script, key, args) => client.eval(script, 1, key, ...args),
-      nodes: () =>
-        (client.nodes?.('master') ?? [client]).map((node) => async (cursor, pattern, count) => {
-          const [next, keys] = await node.scan(cursor, 'MATCH', pattern, 'COUNT', count)
-          return { cursor: next, keys }
-        }),
-    },
-    // One that the app has ended says so itself.
-    ready: () => !IOREDIS_WAITS.includes(client.status),
-    open: () => (client.status === 'wait' ? client.connect() : undefined),
-  }
-}
-
-interface BunRedis {
-  get(key: string): Promise<unknown>
-  set(key: string, value: string, unit: 'EX', seconds: number): Promise<unknown>
-  del(key: string): Promise<unknown>
-  expire(key: string, seconds: number): Promise<unknown>
-  send(command: string, args: string[]): Promise<unknown>
-  readonly connected: boolean
-  connect(): Promise<unknown>
-  close(): void
-}
-
-function linkToBun(client: BunRedis): Link {
-  let opening: Promise<unknown> | undefined
-  return {
-    commands: {
-      get: (key) => client.get(key),
-      set: (key, value, seconds) => client.set(key, value, 'EX', seconds),
-      del: (key) => client.del(key),
-      expire: (key, seconds) => client.expire(key, seconds),
-      eval: (script, key, args) => client.send('EVAL', [script, '1', key, ...args]),
-      nodes: () => [
-        async (cursor, pattern, count) => {
-          const args = [cursor, 'MATCH', pattern, 'COUNT', String(count)]
-          const [next, keys] = (await client.send('SCAN', args)) as [unknown, unknown[]]
-          return { cursor: next, keys }
-        },
-      ],
-    },
-    ready: () => client.connected,
-    open() {
-      opening ??= client.connect().finally(() => {
-        opening = undefined
-      })
-      return opening
-    },
-  }
-}
-
-type RedisPackage = typeof import('redis')
-
-function isMissingModule(error: unknown): boolean {
-  return /^(ERR_)?MODULE_NOT_FOUND$/.test(String((error as { code?: unknown } | null)?.code))
-}
-
-/** Where `import()` is not to be had, as in Jest, the package is required from the working directory. */
-async function importRedis(): Promise<RedisPackage> {
-  try {
-    return await import(/* webpackIgnore: true */ 'redis')
-  } catch (error) {
-    if ((error as { code?: unknown })?.code !== 'ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING_FLAG') throw error
-    return createRequire(join(process.cwd(), 'package.json'))('redis') as RedisPackage
-  }
-}
-
-interface BunGlobal {
-  RedisClient?: new (url: string, options: object) => BunRedis
-}
-
-/**
- * The store's own client. It never reconnects by itself, for that would keep a process alive that is done: the next
- * command does.
- */
-class OwnLink implements Link {
-  readonly #url: string
-  #link: Link | undefined
-  #making: Promise<Link> | undefined
-  #close: (() => Maybe<unknown>) | undefined
-  /** Why there is no use in trying. */
-  #failure: SessionError | undefined
-
-  constructor(url: string) {
-    this.#url = url
-  }
-
-  get commands(): Commands {
-    if (this.#failure) throw this.#failure
-    return (this.#link as Link).commands
-  }
-
-  ready(): boolean {
-    return this.#failure !== undefined || this.#link?.ready() === true
-  }
-
-  async open(): Promise<void> {
-    this.#making ??= this.#make()
-    this.#link = await this.#making
-    await this.#link.open()
-  }
-
-  async close(): Promise<void> {
-    this.#failure = new SessionError('ERR_SESSION_STORE', 'this RedisStore is closed')
-    await this.#close?.()
-  }
-
-  async #make(): Promise<Link> {
-    const { RedisClient } = (globalThis as { Bun?: BunGlobal }).Bun ?? {}
-    if (!RedisClient) return this.#makeOnNode()
-    const client = new RedisClient(this.#url, {
-      autoReconnect: false,
-      enableOfflineQueue: false,
-      connectionTimeout: CONNECT_MS,
-    })
-    this.#close = () => client.close()
-    return linkToBun(client)
-  }
-
-  async #makeOnNode(): Promise<Link> {
-    const { createClient } = await importRedis().catch((cause: unknown) => {
-      const reason = isMissingModule(cause)
-        ? 'npm install redis'
-        : `which cannot be loaded (${(cause as Error)?.message})`
-      this.#failure = new SessionError(
-        'ERR_SESSION_STORE',
-        `RedisStore needs the package redis to connect, ${reason}; or give it a client option`,
-        { cause },
-      )
-      throw this.#failure
-    })
-    const client = createClient({
-      url: this.#url,
-      disableOfflineQueue: true,
-      socket: { reconnectStrategy: false, connectTimeout: CONNECT_MS },
-    }) as unknown as NodeRedis
-    client.unref?.()
-    this.#close = () => (client.isOpen ? (client.close ?? client.quit)?.call(client) : undefined)
-    return linkToNodeRedis(client, true)
-  }
+/** The digest of the text that Redis held; none for a record that is not from Redis. */
+function digestOf(version: RedisVersion): string {
+  const { record, text = record } = version
+  if (typeof text !== 'string') return ''
+  version.digest ??= sha1(text)
+  return version.digest
 }

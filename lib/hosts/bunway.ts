@@ -1,8 +1,10 @@
 // bunWay (JointOps/bunway): `(req, res, next)` with a response that becomes a `Response` at the end.
 
+import { type Awaitable, isPromise } from '../awaitable.ts'
 import type { FlashShape } from '../flash.ts'
-import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
-import { isPromise, type Maybe } from '../maybe.ts'
+import type { HostRequest, HostTraits, RequestLike } from '../request/host.ts'
+import { Lifecycle } from '../request/lifecycle.ts'
+import { reportLate, type Service } from '../request/service.ts'
 import { sleep } from '../timers.ts'
 import { goesWithAnswer } from '../withheld.ts'
 
@@ -21,8 +23,8 @@ export interface BunwayResponse {
   status(code: number): unknown
   isSent(): boolean
   isStreaming(): boolean
-  toResponse(): Maybe<Response>
-  toStreamingResponse(): Maybe<Response>
+  toResponse(): Awaitable<Response>
+  toStreamingResponse(): Awaitable<Response>
 }
 
 export type BunwayNext = (error?: unknown) => void
@@ -34,10 +36,10 @@ const flash: FlashShape = (answer, adding) => {
   return answer.length > 1 ? answer : answer[0]
 }
 
-const MANNERS: Manners = { keepsObject: true, awaitsCallbacks: true, withholds: true, flash }
+const TRAITS: HostTraits = { keepsObject: true, awaitsCallbacks: true, withholds: true, flash }
 
 class BunwayHost implements HostRequest {
-  readonly manners = MANNERS
+  readonly traits = TRAITS
   readonly #req: BunwayRequest
 
   constructor(req: BunwayRequest) {
@@ -67,10 +69,15 @@ class BunwayHost implements HostRequest {
 }
 
 /** Serves one request of bunWay. With an asynchronous store its promise settles only after `next` was called. */
-export function serveBunway(service: Service, req: BunwayRequest, res: BunwayResponse, next: BunwayNext): Maybe<void> {
-  let loading: Maybe<void>
+export function serveBunway(
+  service: Service,
+  req: BunwayRequest,
+  res: BunwayResponse,
+  next: BunwayNext,
+): Awaitable<void> {
+  let loading: Awaitable<void>
   try {
-    const life = Lifecycle.begin(service, req as unknown as Carrier, new BunwayHost(req))
+    const life = Lifecycle.begin(service, req as unknown as RequestLike, new BunwayHost(req))
     if (life) holdResponse(service, req, res, life)
     loading = life?.load()
   } catch (error) {
@@ -133,7 +140,7 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
 
   res.isSent = () => {
     if (isSent()) return true
-    if (left || !life.busy || req.route == null || !isLastLook(res.isSent)) return false
+    if (left || !life.pending.isBusy || req.route == null || !isLastLook(res.isSent)) return false
     promised = true
     return true
   }
@@ -144,7 +151,7 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     const cookie = life.head()
     if (cookie !== undefined) res.append('Set-Cookie', cookie)
   }
-  const finish = (way: Way): Maybe<Response> => {
+  const finish = (way: Way): Awaitable<Response> => {
     setCookie()
     return build[isStreaming() ? 'toStreamingResponse' : way]()
   }
@@ -161,31 +168,31 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     const answered = isSent()
     let failure: { error: unknown } | undefined
     do {
-      await life.settled().catch((error: unknown) => {
+      await life.pending.settle().catch((error: unknown) => {
         failure ??= { error }
       })
       // What follows an `await`, or a callback that calls back, gets its turn.
       if (promised && !isSent()) await sleep(0)
-    } while (life.busy)
+    } while (life.pending.isBusy)
     // An answer that came since was given in the knowledge of what has failed.
     if (failure && (answered || !isSent())) throw failure.error
   }
-  const leave = (way: Way): Maybe<Response> => {
+  const leave = (way: Way): Awaitable<Response> => {
     // An error handler's answer, or bunWay's own way from one method to the other.
     if (left) return build[way]()
     left = true
-    const excuse = (error: unknown): Maybe<Response> => {
+    const excuse = (error: unknown): Awaitable<Response> => {
       if (!life.withholds(error)) {
         reportLate(service, error)
         return finish(way)
       }
-      life.abandon()
+      life.refuse()
       setCookie()
       throw error
     }
     try {
-      if (promised && !isSent() && life.failure) throw life.failure.error
-      let committing: Maybe<void>
+      if (promised && !isSent() && life.pending.callbackFailure) throw life.pending.callbackFailure.error
+      let committing: Awaitable<void>
       try {
         committing = life.commit()
       } catch (error) {
@@ -196,8 +203,8 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
       return fail(error)
     }
   }
-  const wait = (way: Way): Maybe<Response> =>
-    !left && (life.busy || (promised && !isSent())) ? quiet().then(() => leave(way), fail) : leave(way)
+  const wait = (way: Way): Awaitable<Response> =>
+    !left && (life.pending.isBusy || (promised && !isSent())) ? quiet().then(() => leave(way), fail) : leave(way)
 
   res.toResponse = () => wait('toResponse')
   res.toStreamingResponse = () => wait('toStreamingResponse')

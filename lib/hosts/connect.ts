@@ -2,9 +2,11 @@
 // The only file that patches a response.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type Awaitable, isPromise } from '../awaitable.ts'
 import { debug } from '../diagnostics.ts'
-import { type Carrier, type HostRequest, Lifecycle, type Service } from '../lifecycle.ts'
-import { isPromise, type Maybe } from '../maybe.ts'
+import type { HostRequest, RequestLike } from '../request/host.ts'
+import { Lifecycle } from '../request/lifecycle.ts'
+import type { Service } from '../request/service.ts'
 import type { Session, SessionData } from '../session.ts'
 import type { Store } from '../store.ts'
 import { callFree, soon } from '../timers.ts'
@@ -67,9 +69,9 @@ class ConnectRequest implements HostRequest {
 
 /** Serves one request of a connect-style host. */
 export function serveConnect(service: Service, req: IncomingMessage, res: ServerResponse, next: Next): void {
-  let loading: Maybe<void>
+  let loading: Awaitable<void>
   try {
-    const life = Lifecycle.begin(service, req as Carrier, new ConnectRequest(req))
+    const life = Lifecycle.begin(service, req as RequestLike, new ConnectRequest(req))
     if (life) HeldResponse.hold(req, res, life, next)
     loading = life?.load()
   } catch (error) {
@@ -280,7 +282,7 @@ class HeldResponse {
       return
     }
     this.#ended = true
-    let committing: Maybe<void>
+    let committing: Awaitable<void>
     try {
       committing = this.#life.commit(!this.#bare && !this.#leaving && !res.headersSent)
     } catch (error) {
@@ -346,7 +348,7 @@ class HeldResponse {
     this.#ended = false
     this.#head = undefined
     this.#status = undefined
-    this.#life.abandon()
+    this.#life.refuse()
     for (const name of res.getHeaderNames?.() ?? []) {
       if (goesWithAnswer(name, res.getHeader(name))) res.removeHeader(name)
     }

@@ -1,8 +1,10 @@
 // bun-router and every other host of the shape `(req: Request, next) => Response`.
 
+import { settle } from '../awaitable.ts'
 import { debug } from '../diagnostics.ts'
-import { type Carrier, type HostRequest, Lifecycle, type Manners, reportLate, type Service } from '../lifecycle.ts'
-import { settle } from '../maybe.ts'
+import type { HostRequest, HostTraits, RequestLike } from '../request/host.ts'
+import { Lifecycle } from '../request/lifecycle.ts'
+import { reportLate, type Service } from '../request/service.ts'
 import { type FlashMessages, LIFE, type Session, type SessionData } from '../session.ts'
 
 /** What the middleware puts on a `Request`. */
@@ -28,7 +30,7 @@ export type SessionRequest = Request & SessionRequestSugar
 export type FetchNext = (req?: any) => any
 
 class FetchHost implements HostRequest {
-  readonly manners = MANNERS
+  readonly traits = TRAITS
   // RFC 9110 has no notion of a proxied scheme in a Request: only its URL tells.
   readonly secure = undefined
   readonly #req: Request
@@ -55,7 +57,7 @@ class FetchHost implements HostRequest {
 }
 
 /** bun-router's documentation reads and writes sessions by method, too. */
-const MANNERS: Manners = {
+const TRAITS: HostTraits = {
   withholds: true,
   methods: {
     get(this: Data, key: string) {
@@ -77,8 +79,8 @@ type Data = Record<string, unknown>
 
 /** Serves one request of a fetch-style host. */
 export async function serveFetch(service: Service, req: Request, next: FetchNext): Promise<Response> {
-  const carrier = req as unknown as Carrier
-  if (carrier[LIFE]?.over) {
+  const carrier = req as unknown as RequestLike
+  if (carrier[LIFE]?.isCommitted) {
     delete carrier[LIFE]
     delete carrier.session
   }
@@ -87,9 +89,9 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
   await life.load()
 
   const sugar: Omit<SessionRequestSugar, 'session' | 'sessionID'> = {
-    flash: ((...args: [string, unknown]) => life.asked.flash(...args)) as SessionRequestSugar['flash'],
-    regenerateSession: () => promise(() => life.asked.regenerate({ keep: true })),
-    destroySession: () => promise(() => carrier.session && life.asked.destroy()),
+    flash: ((...args: [string, unknown]) => life.requireSession().flash(...args)) as SessionRequestSugar['flash'],
+    regenerateSession: () => promise(() => life.requireSession().regenerate({ keep: true })),
+    destroySession: () => promise(() => carrier.session && life.requireSession().destroy()),
   }
   Object.assign(req, sugar)
 
@@ -99,11 +101,11 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
   } catch (error) {
     // The error's answer is made elsewhere and can carry no cookie. What the app has explicitly done stays done;
     // its other changes go with the request, as those of a failed transaction.
-    await life.settled().catch((late) => reportLate(service, late))
+    await life.pending.settle().catch((late) => reportLate(service, late))
     throw error
   }
   const carries = carriesCookies(answer)
-  if (!carries) life.mute('the answer can carry none')
+  if (!carries) life.close('the answer can carry none')
   try {
     await life.commit(carries)
   } catch (error) {

@@ -1,7 +1,7 @@
 // The contract of a session store, as tests. Every bundled store runs it; so can any other.
 
 import { Cookie } from '../cookie.ts'
-import { Calls } from '../dialect.ts'
+import { Calls } from '../port/dialect.ts'
 import type { PromiseStore } from '../store.ts'
 
 /** The three functions of a test runner that the suite uses; vitest, jest and bun:test have them all. */

@@ -115,7 +115,7 @@ describe('a store of somebody else', () => {
         return found && JSON.stringify(found)
       },
     })
-    const site = await open(store, { concurrency: 'merge' })
+    const site = await open(store, { concurrency: 'reread' })
     const { browser, id } = await site.visitor()
     meanwhile = async () => {
       await tab(browser, site.url).get('/set/beside')
@@ -152,10 +152,23 @@ describe('a store of somebody else', () => {
     expect(times).toEqual([60_000, 60])
   })
 
-  it("is read again before each write with concurrency: 'merge'", async () => {
+  it.each([undefined, 'merge'] as const)('is read no further with concurrency: %o', async (concurrency) => {
     const store = foreign.callbacks()
     const calls = note(store)
-    const site = await open(store, { concurrency: 'merge' })
+    const site = await open(store, { concurrency })
+    const { browser } = await site.visitor()
+    take(calls)
+    await browser.get('/set/a')
+    expect(take(calls)).toEqual(['get', 'set'])
+    await overlap(site, browser, '/set/b')
+    expect(take(calls)).toEqual(['get', 'get', 'set', 'set'])
+    await site.stop()
+  })
+
+  it("is read again before each write with concurrency: 'reread'", async () => {
+    const store = foreign.callbacks()
+    const calls = note(store)
+    const site = await open(store, { concurrency: 'reread' })
     const { browser } = await site.visitor()
     take(calls)
     await browser.get('/set/a')

@@ -47,7 +47,7 @@ const renewals = (options: fc.Arbitrary<Scene['options']>): fc.Arbitrary<Scene> 
     .map(([scene, renewal]) => ({ ...scene, ...renewal }))
 
 const merging = fc.record({ rolling: fc.boolean(), resave: fc.boolean() }, { requiredKeys: [] })
-const rereading = merging.map((options) => ({ ...options, concurrency: 'merge' as const }))
+const rereading = merging.map((options) => ({ ...options, concurrency: 'reread' as const }))
 const overwriting = fc.constant({ concurrency: 'overwrite' as const })
 
 const property = (setStage: SetStage, arbitrary: fc.Arbitrary<Scene> = renewals(merging)) =>
@@ -110,7 +110,7 @@ describe.each(Object.entries(stages))('on %s', (name, open) => {
   })
 
   if (isForeign) {
-    it.skipIf(isMissing)("and so they do with concurrency: 'merge'", async () => {
+    it.skipIf(isMissing)("and so they do with concurrency: 'reread'", async () => {
       await fc.assert(property(await open(), renewals(rereading)), parameters(30))
     })
   }

@@ -6,8 +6,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { sign } from 'cookie-signature'
 import type { SessionOptions } from '../../lib/index.ts'
 import { session } from '../../lib/index.ts'
+import { isPointer, successorOf } from '../../lib/port/pointer.ts'
 import type { Stored } from '../../lib/snapshot.ts'
-import { isPointer, successorOf } from '../../lib/successor.ts'
 import type { AnyStore } from './fixture/kinds.ts'
 import {
   addMessage,

@@ -1,8 +1,8 @@
 // The stores of the table as stages for played requests: every call to the store waits for its turn and is watched.
 
 import { MemoryStore } from '../../lib/index.ts'
-import type { Driver } from '../../lib/port.ts'
-import { DRIVER } from '../../lib/port.ts'
+import type { Driver, Version } from '../../lib/port/slot.ts'
+import { DRIVER } from '../../lib/port/slot.ts'
 import { FileStore } from '../../stores/file.ts'
 import { RedisStore } from '../../stores/redis.ts'
 import type { AnyStore, StoreCase } from './fixture/kinds.ts'
@@ -28,7 +28,7 @@ export const memoryAtOnce: SetStage = (watcher) => {
     take: sync(driver.take, true),
     remove: sync(driver.remove),
   })
-  return { stores: [store], peek: (sid) => parse(driver.read(sid) as string) }
+  return { stores: [store], peek: (sid) => parse((driver.read(sid) as Version | undefined)?.record as string) }
 }
 
 /** The same records, but far away. */
@@ -36,7 +36,7 @@ export const memoryFarAway: SetStage = (watcher) => {
   const store = new MemoryStore()
   const driver = driverOf(store)
   withDriver(store, farAway(driver, watcher))
-  return { stores: [store], peek: (sid) => parse(driver.read(sid) as string) }
+  return { stores: [store], peek: (sid) => parse((driver.read(sid) as Version | undefined)?.record as string) }
 }
 
 /** Two processes on one folder. */
@@ -46,7 +46,7 @@ export const file =
     const stores = [1, 2].map(() => new FileStore({ path, reapInterval: Number.POSITIVE_INFINITY }))
     const [plain] = stores.map(driverOf) as [Driver]
     for (const store of stores) withDriver(store, farAway(driverOf(store), watcher))
-    return { stores, peek: async (sid) => parse((await plain.read(sid)) as string | undefined) }
+    return { stores, peek: async (sid) => parse((await plain.read(sid))?.record as string | undefined) }
   }
 
 /** Two processes on one Redis; it is the commands that wait for their turns. */

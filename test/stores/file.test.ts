@@ -20,8 +20,9 @@ import { pathToFileURL } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Version } from '../../lib/port/slot.ts'
 import { storeContract } from '../../lib/testing.ts'
-import { type Disk, disk } from '../../stores/disk.ts'
+import { type Disk, disk } from '../../stores/file/disk.ts'
 import { FileStore, type FileStoreOptions, fileStore } from '../../stores/file.ts'
 import { change, driverOf, fileOf, outgoing, session } from './fixture/file-sessions.ts'
 
@@ -463,7 +464,7 @@ describe('a session in FileStore', () => {
     expect(Date.parse(stored.cookie.expires)).toBe(expires)
     expect((await stat(fileOf(path, id))).mtimeMs).toBeCloseTo(expires, -1)
     await driverOf(store).write('one', outgoing({ n: 1 }), undefined)
-    expect(await driverOf(store).read('one')).toMatch(/^\{"cookie":\{.*\},"n":1\}$/)
+    expect((await driverOf(store).read('one'))?.record).toMatch(/^\{"cookie":\{.*\},"n":1\}$/)
   })
 
   it.each([100, 70_000, 1_000_000])('of %d characters comes back as it was', async (length) => {
@@ -533,7 +534,7 @@ describe('touch of FileStore', () => {
     const found = await store.get('one')
     expect(found).toMatchObject({ n: 1, cookie: { originalMaxAge: 10_000 } })
     expect(found?.cookie.expires).toBe(touching.cookie.expires.toISOString())
-    expect(await driverOf(store).read('one')).toMatch(/^\{"cookie":\{.*\},"n":1\}$/)
+    expect((await driverOf(store).read('one'))?.record).toMatch(/^\{"cookie":\{.*\},"n":1\}$/)
     expect((await store.all())[0]?.cookie.expires).toBe(touching.cookie.expires.toISOString())
   })
 
@@ -558,7 +559,7 @@ describe('touch of FileStore', () => {
     await driver.write('one', outgoing({}, 3_600_000), Date.now() + 3_600_000)
     const loaded = { originalMaxAge: 60_000 }
     expect(await driver.touch('one', outgoing({}, 60_000), Date.now() + 60_000, loaded)).toBe('changed')
-    const { cookie } = JSON.parse((await driver.read('one')) as string)
+    const { cookie } = JSON.parse((await driver.read('one'))?.record as string)
     expect(cookie.originalMaxAge).toBe(3_600_000)
     expect(Date.parse(cookie.expires)).toBeGreaterThan(Date.now() + 3_000_000)
   })
@@ -595,26 +596,26 @@ describe('update of FileStore', () => {
   it('makes the new session of the one that is there, and answers with it', async () => {
     const driver = driverOf(store)
     await store.set('one', session({ a: 1 }))
-    const from = (await driver.read('one')) as string
+    const from = (await driver.read('one')) as Version
     const seen: unknown[] = []
     const held = await driver.update('one', from, (current) => {
       seen.push(current)
       return outgoing({ a: 2 })
     })
     expect(seen).toEqual([from])
-    expect(held).toBe(await driver.read('one'))
+    expect(held?.record).toBe((await driver.read('one'))?.record)
     await driver.update('one', from, (current) =>
-      outgoing({ ...JSON.parse(current as string), cookie: undefined, b: 1 }),
+      outgoing({ ...JSON.parse(current.record as string), cookie: undefined, b: 1 }),
     )
     expect(await store.get('one')).toMatchObject({ a: 2, b: 1 })
   })
 
   it('writes nothing for a session that is gone', async () => {
     const make = vi.fn(() => outgoing())
-    expect(await driverOf(store).update('one', '', make)).toBeUndefined()
+    expect(await driverOf(store).update('one', { record: '' }, make)).toBeUndefined()
     await store.set('one', session())
     await store.destroy('one')
-    expect(await driverOf(store).update('one', '', make)).toBeUndefined()
+    expect(await driverOf(store).update('one', { record: '' }, make)).toBeUndefined()
     expect(make).not.toHaveBeenCalled()
     expect(await files()).toEqual([])
   })
@@ -661,8 +662,8 @@ describe('update of FileStore', () => {
     const others = await readFile(file)
     await store.set('one', session({ a: 1 }))
     const seen: unknown[] = []
-    const updated = await driver.update('one', '', (current) => {
-      const { cookie: _, ...data } = JSON.parse(current as string)
+    const updated = await driver.update('one', { record: '' }, (current) => {
+      const { cookie: _, ...data } = JSON.parse(current.record as string)
       seen.push(data)
       if (seen.length === 1) {
         rob(file)
@@ -671,13 +672,13 @@ describe('update of FileStore', () => {
       return outgoing({ ...data, b: 1 })
     })
     expect(seen).toEqual([{ a: 1 }, { a: 2 }])
-    expect(JSON.parse(updated as string)).toMatchObject({ a: 2, b: 1 })
+    expect(JSON.parse(updated?.record as string)).toMatchObject({ a: 2, b: 1 })
     const make = vi.fn(() => {
       rob(file)
       fs.unlinkSync(file)
       return outgoing({ b: 2 })
     })
-    expect(await driver.update('one', '', make)).toBeUndefined()
+    expect(await driver.update('one', { record: '' }, make)).toBeUndefined()
     expect(make).toHaveBeenCalledOnce()
     expect(await files()).toEqual([])
   })
@@ -690,21 +691,21 @@ describe('update of FileStore', () => {
       if (args[1] === 'r') reads++
       return open(...args)
     })
-    const add = async (from: string, key: string): Promise<[number, object]> => {
+    const add = async (from: Version, key: string): Promise<[number, object]> => {
       reads = 0
       const updated = await driver.update('one', from, (current) => {
-        const { cookie: _, ...data } = JSON.parse(current as string)
+        const { cookie: _, ...data } = JSON.parse(current.record as string)
         return outgoing({ ...data, [key]: 1 })
       })
-      return [reads, JSON.parse(updated as string)]
+      return [reads, JSON.parse(updated?.record as string)]
     }
     /** Reads the session this many ms after it was written. */
-    const readAfter = async (ms: number): Promise<string> => {
+    const readAfter = async (ms: number): Promise<Version> => {
       const written = (await stat(fileOf(path, 'one'))).ctimeMs
       const now = vi.spyOn(Date, 'now').mockReturnValue(written + ms)
-      const record = await driver.read('one')
+      const version = await driver.read('one')
       now.mockRestore()
-      return record as string
+      return version as Version
     }
     await store.set('one', session({ a: 1 }))
     // Its date is told from that of a change made now.

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { MemoryStore } from '../../lib/index.ts'
-import { DRIVER, type Driver } from '../../lib/port.ts'
-import { Pointer } from '../../lib/successor.ts'
+import { Pointer } from '../../lib/port/pointer.ts'
+import { DRIVER, type Driver } from '../../lib/port/slot.ts'
 import { storeContract } from '../../lib/testing.ts'
 
 const session = (n: number, maxAge: number | null = 60_000) => ({
@@ -57,7 +57,11 @@ describe('MemoryStore', () => {
     const pointTo = async (n: number): Promise<void> => {
       await store.set(`s${n}`, session(n))
       const at = Date.now() + 10_000
-      await driver.update(`s${n}`, '', () => new Pointer({ id: 'elsewhere', until: at }, `s${n}`, ['secret'], at))
+      await driver.update(
+        `s${n}`,
+        { record: '' },
+        () => new Pointer({ id: 'elsewhere', until: at }, `s${n}`, ['secret'], at),
+      )
     }
     for (const n of [1, 2, 3]) await pointTo(n)
     const kept = () => [1, 2, 3].filter((n) => driver.read(`s${n}`) !== undefined)

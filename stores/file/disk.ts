@@ -2,7 +2,7 @@
 // event loop.
 
 import fs from 'node:fs'
-import { sleep } from '../lib/timers.ts'
+import { sleep } from '../../lib/timers.ts'
 
 /** Makes a call of Node's that answers by callback. */
 export function ask<T>(call: (done: (error: Error | null, value?: T) => void) => void): Promise<T> {

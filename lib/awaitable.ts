@@ -3,30 +3,30 @@
 
 import { callFree, soon } from './timers.ts'
 
-export type Maybe<T> = T | Promise<T>
+export type Awaitable<T> = T | Promise<T>
 
-export function isPromise<T>(value: Maybe<T>): value is Promise<T>
+export function isPromise<T>(value: Awaitable<T>): value is Promise<T>
 export function isPromise(value: unknown): value is PromiseLike<unknown>
 export function isPromise(value: unknown): boolean {
   return value !== null && typeof value === 'object' && typeof (value as { then?: unknown }).then === 'function'
 }
 
 /** `then(value)` at once when the value is there, later when it is a promise. */
-export function chain<T, U>(value: Maybe<T>, then: (value: T) => Maybe<U>): Maybe<U> {
+export function chain<T, U>(value: Awaitable<T>, then: (value: T) => Awaitable<U>): Awaitable<U> {
   return isPromise(value) ? value.then(then) : then(value)
 }
 
 const ignore = (): void => {}
 
-/** A promise that knows whether anybody has asked for its outcome. */
-export class Outcome<T> extends Promise<T> {
+/** A promise that knows whether anybody has observed it. */
+export class ObservedPromise<T> extends Promise<T> {
   static override get [Symbol.species](): PromiseConstructor {
     return Promise
   }
 
-  /** Of work that begins now. */
-  static of<T>(work: () => Maybe<T>): Outcome<T> {
-    return new Outcome((resolve, reject) => {
+  /** Runs `work` now. */
+  static of<T>(work: () => Awaitable<T>): ObservedPromise<T> {
+    return new ObservedPromise((resolve, reject) => {
       const result = work()
       if (isPromise(result)) result.then(resolve, reject)
       else resolve(result)
@@ -34,7 +34,7 @@ export class Outcome<T> extends Promise<T> {
   }
 
   /** Somebody has awaited it, or given it a handler. */
-  heard = false
+  observed = false
 
   // Also what `await` calls, as this is no plain promise.
   // biome-ignore lint/suspicious/noThenProperty: see above
@@ -42,12 +42,12 @@ export class Outcome<T> extends Promise<T> {
     done?: ((value: T) => A | PromiseLike<A>) | null,
     failed?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    this.heard = true
+    this.observed = true
     return super.then(done, failed)
   }
 
-  /** Goes on when it has settled, which does not count as having asked. */
-  settled(done: () => void, failed: (reason: unknown) => void): void {
+  /** Runs one of the two when the promise settles. Does not mark it as observed. */
+  watch(done: () => void, failed: (reason: unknown) => void): void {
     super.then(done, failed)
   }
 }
@@ -58,17 +58,17 @@ function success<T>(value: T): [error?: null, value?: T] {
 }
 
 /**
- * Ends a method that takes an optional Node-style callback. With one: it is called exactly once,
- * never synchronously, outside any promise, so what it throws is thrown as usual; `self` is returned
- * for chaining. Without: a promise, whose rejection kills no process when nobody looks at it; an {@link Outcome}, whose
- * maker looks at it, is passed on as it is.
+ * Ends a method that takes an optional Node-style callback. With a callback: it is called exactly once, never
+ * synchronously, and outside of any promise, so that what it throws is thrown as usual; `self` is returned for chaining.
+ * Without: a promise, whose rejection kills no process when nobody handles it. An {@link ObservedPromise}, whose maker
+ * handles it, is passed on as it is.
  */
 export function settle<S, T>(
   self: S,
-  work: () => Maybe<T>,
+  work: () => Awaitable<T>,
   callback: ((error?: unknown, value?: T) => void) | undefined,
 ): S | Promise<T> {
-  let result: Maybe<T>
+  let result: Awaitable<T>
   try {
     result = work()
   } catch (error) {
@@ -84,6 +84,6 @@ export function settle<S, T>(
     return self
   }
   const promise = isPromise(result) ? result : Promise.resolve(result)
-  if (!(promise instanceof Outcome)) promise.catch(ignore)
+  if (!(promise instanceof ObservedPromise)) promise.catch(ignore)
   return promise
 }

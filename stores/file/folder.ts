@@ -3,7 +3,7 @@
 import fs from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { optionError } from '../lib/errors.ts'
+import { optionError } from '../../lib/errors.ts'
 import { codeOf } from './disk.ts'
 
 const { R_OK, W_OK, X_OK } = fs.constants

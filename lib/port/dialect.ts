@@ -1,10 +1,10 @@
 // How a store of somebody else's answers: by callback or by promise. What its methods declare tells little, so it is found
 // out: whoever answers first, with what can be an answer, is taken at their word.
 
-import { debug } from './diagnostics.ts'
-import { SessionError } from './errors.ts'
-import { chain, isPromise, type Maybe } from './maybe.ts'
-import { type Alarm, alarm, sleep, turn } from './timers.ts'
+import { type Awaitable, chain, isPromise } from '../awaitable.ts'
+import { debug } from '../diagnostics.ts'
+import { SessionError } from '../errors.ts'
+import { type Alarm, alarm, sleep, turn } from '../timers.ts'
 
 export type Callback = (error?: unknown, value?: unknown) => void
 
@@ -58,30 +58,30 @@ export class Calls {
   }
 
   /** Asks for a session: undefined or null where there is none. */
-  get(sid: string): Maybe<unknown> {
+  get(sid: string): Awaitable<unknown> {
     if (this.#style === 'promise' && this.#certain) return byPromise(() => this.#store.get(sid))
     return this.#byEither((callback) => this.#store.get(sid, callback), true)
   }
 
   /** Has something done about a session. `call` is given a callback where the store wants one. */
-  do(sid: string, call: Call): Maybe<unknown> {
+  do(sid: string, call: Call): Awaitable<unknown> {
     if (this.#settling) return this.#settling.then(() => this.do(sid, call))
     // What it does with an argument of the wrong kind nobody knows: a question shows how it answers.
     if (!this.#style) return chain(this.#probe(sid), () => this.do(sid, call))
     return this.#style === 'promise' ? byPromise(call) : this.#byEither(call, false)
   }
 
-  #probe(sid: string): Maybe<unknown> {
+  #probe(sid: string): Awaitable<unknown> {
     try {
       const found = this.get(sid)
-      return isPromise(found) ? found.then(undefined, unlessMissing) : found
+      return isPromise(found) ? found.then(undefined, unlessNotFound) : found
     } catch (error) {
-      return unlessMissing(error)
+      return unlessNotFound(error)
     }
   }
 
   /** The first answer counts; a second is dropped. A store that answers before it returns is served synchronously. */
-  #byEither(call: Call, asks: boolean): Maybe<unknown> {
+  #byEither(call: Call, asks: boolean): Awaitable<unknown> {
     let outcome: { readonly value?: unknown; readonly failure?: { readonly error: unknown } } | undefined
     let wake: (() => void) | undefined
     let wait: Alarm | undefined
@@ -119,7 +119,7 @@ export class Calls {
         },
         (error) => {
           if (outcome) return
-          if (asks && isMissing(error)) this.#answersByPromise()
+          if (asks && isNotFound(error)) this.#answersByPromise()
           fail(error ?? reasonless())
         },
       )
@@ -149,7 +149,7 @@ export class Calls {
   }
 }
 
-function byPromise(call: Call): Maybe<unknown> {
+function byPromise(call: Call): Awaitable<unknown> {
   const answer = call()
   return isPromise(answer)
     ? answer.then(undefined, (reason: unknown) => {
@@ -159,12 +159,12 @@ function byPromise(call: Call): Maybe<unknown> {
 }
 
 /** An error that says, as that of a file system does, that there is no such session. */
-export function isMissing(error: unknown): boolean {
+export function isNotFound(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === 'ENOENT'
 }
 
-function unlessMissing(error: unknown): undefined {
-  if (!isMissing(error)) throw error
+function unlessNotFound(error: unknown): undefined {
+  if (!isNotFound(error)) throw error
 }
 
 /** A failure is an error, also where the store gives no reason. */

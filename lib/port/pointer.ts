@@ -4,9 +4,9 @@
 // no id from it, and a process that knows but one of the secrets finds the session.
 
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
-import { Cookie } from './cookie.ts'
-import type { Secret } from './signature.ts'
-import { Outgoing, type Stored } from './snapshot.ts'
+import { Cookie } from '../cookie.ts'
+import type { Secret } from '../signature.ts'
+import { Outgoing, type Stored } from '../snapshot.ts'
 
 export interface Successor {
   /** The session's id now. */

@@ -1,0 +1,50 @@
+// How an added option is checked: each is one row of a table, from its name to one of these rules.
+
+import { optionError } from './errors.ts'
+
+/** Gives an option's value, or its default. `option` is how errors call it. @throws TypeError for a wrong value. */
+export type OptionRule<T> = (given: unknown, option: string) => T
+
+/** `true` or `false`. */
+export function flag(byDefault: boolean): OptionRule<boolean> {
+  return (given = byDefault, option) => {
+    if (typeof given === 'boolean') return given
+    throw optionError(`${option} option must be true or false`)
+  }
+}
+
+/** One of some words; the first is the default. */
+export function oneOf<const Words extends readonly [string, ...string[]]>(...words: Words): OptionRule<Words[number]> {
+  return (given = words[0], option) => {
+    if (words.includes(given as string)) return given as Words[number]
+    const quoted = words.map((word) => `"${word}"`)
+    throw optionError(`${option} option must be ${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`)
+  }
+}
+
+/** A finite number of milliseconds, above or from a least one. Default: undefined. */
+export function milliseconds(least: { above: number } | { from: number }): OptionRule<number | undefined> {
+  return (given, option) => {
+    const isRight = 'above' in least ? Number(given) > least.above : Number(given) >= least.from
+    if (given === undefined || (Number.isFinite(given) && isRight)) return given as number | undefined
+    const words = 'above' in least ? `above ${least.above}` : `from ${least.from}`
+    throw optionError(`${option} option must be a number of milliseconds ${words}`)
+  }
+}
+
+/** A rule with a default. */
+export function withDefault<T>(rule: OptionRule<T | undefined>, byDefault: T): OptionRule<T> {
+  return (given, option) => rule(given, option) ?? byDefault
+}
+
+type Rules = Readonly<Record<string, OptionRule<unknown>>>
+export type Values<R extends Rules> = { readonly [Name in keyof R]: ReturnType<R[Name]> }
+
+/** Reads the options of a table. @throws TypeError for the first that is wrong. */
+export function readByRules<R extends Rules>(rules: R, given: object): Values<R> {
+  const values = Object.entries(rules).map(([name, rule]) => [
+    name,
+    rule((given as Record<string, unknown>)[name], name),
+  ])
+  return Object.fromEntries(values) as Values<R>
+}

@@ -1,0 +1,232 @@
+// A store that is not bundled. It cannot compare and replace: requests of this process that overlap on a session take
+// turns here instead.
+
+import { type Awaitable, chain, isPromise } from '../awaitable.ts'
+import { type CookieData, expiryOf } from '../cookie.ts'
+import { isCookieChanged } from '../merge.ts'
+import { type Outgoing, Snapshot, type Stored } from '../snapshot.ts'
+import { type Callback, Calls, isNotFound } from './dialect.ts'
+import { isPointer } from './pointer.ts'
+import { type Place, SessionQueues } from './queue.ts'
+import type { Make, Slot, StorePort, StoreUse, Touched, Version } from './slot.ts'
+
+/** A store as it may come: with express-session's callbacks, with promises, or both. */
+export interface ForeignStore {
+  get(id: string, callback?: Callback): unknown
+  set(id: string, session: object, third?: Callback | number): unknown
+  destroy(id: string, callback?: Callback): unknown
+  touch?(id: string, second: object | number | undefined, callback?: Callback): unknown
+  on?(event: string, listener: () => void): unknown
+}
+
+/** What is known of a store, whoever uses it. */
+export class ForeignStoreState {
+  readonly calls: Calls
+  readonly queues = new SessionQueues()
+
+  constructor(store: ForeignStore) {
+    this.calls = new Calls(store)
+  }
+}
+
+export class ForeignPort implements StorePort {
+  readonly touches: boolean
+  readonly mutates = true
+  readonly #store: ForeignStore
+  readonly #state: ForeignStoreState
+  readonly #use: StoreUse
+
+  constructor(store: ForeignStore, state: ForeignStoreState, use: StoreUse) {
+    this.#store = store
+    this.#state = state
+    this.#use = use
+    this.touches = typeof store.touch === 'function'
+  }
+
+  slot(id: string): Slot {
+    return new ForeignSlot(id, this.#store, this.#state, this.#use)
+  }
+}
+
+class ForeignSlot implements Slot {
+  readonly id: string
+  readonly mutates = true
+  // Methods are called as `store.method(…)`: a store may have private fields, or be patched later.
+  readonly #store: ForeignStore
+  readonly #state: ForeignStoreState
+  readonly #use: StoreUse
+  #place: Place | undefined
+  /** The session was read or stored through this slot. */
+  #isKnown = false
+  /** When the record that was read runs out, in ms since the epoch. */
+  #expires = Number.POSITIVE_INFINITY
+
+  constructor(id: string, store: ForeignStore, state: ForeignStoreState, use: StoreUse) {
+    this.id = id
+    this.#store = store
+    this.#state = state
+    this.#use = use
+  }
+
+  get isGone(): boolean {
+    return this.#place?.isGone === true
+  }
+
+  /** A request that overwrites keeps no place: what others do in the meantime is nothing to it. */
+  #enter(): Place {
+    if (this.#use.concurrency === 'overwrite') return this.#state.queues.enter(this.id)
+    this.#place ??= this.#state.queues.enter(this.id)
+    return this.#place
+  }
+
+  /** What was read has run out since. */
+  get #isOver(): boolean {
+    return this.#expires <= Date.now()
+  }
+
+  read(): Awaitable<Version | undefined> {
+    this.#enter()
+    return chain(this.#get(), (version) => {
+      if (!version) return undefined
+      this.#isKnown = true
+      const expires = expiryIn(version.record)
+      // A date that has passed already was not kept up to date: some stores extend a record without writing it.
+      if (expires !== undefined && expires > Date.now()) this.#expires = expires
+      return version
+    })
+  }
+
+  create(record: Outgoing): Awaitable<Version> {
+    this.#isKnown = true
+    if (this.#use.concurrency === 'overwrite') return chain(this.#set(record), () => new Overwritten(record))
+    const place = this.#enter()
+    return place.alone(() => this.#write(record, place))
+  }
+
+  update(from: Version, make: Make): Awaitable<Version | undefined> {
+    const place = this.#enter()
+    const write = (current: Version): Awaitable<Version> => {
+      const record = make(current)
+      return record ? this.#write(record, place) : current
+    }
+    const rereads = this.#use.concurrency === 'reread'
+    return place.alone(() => {
+      if (place.isGone) return undefined
+      const latest = place.interference ?? from
+      // A record whose date has passed meanwhile is mostly gone, and sometimes was extended: only the store knows.
+      if (!rereads && !(this.#isOver && isOver(latest.record))) return write(latest)
+      return chain(this.#get(), (found) => found && write(rereads ? found : latest))
+    })
+  }
+
+  touch(record: Outgoing, loaded?: CookieData): Awaitable<Touched> {
+    const place = this.#enter()
+    return place.shared((): Awaitable<Touched> => {
+      if (place.isGone) return 'gone'
+      const latest = place.latest?.record
+      if (latest && isPointer(latest)) return 'moved'
+      if (latest && loaded && isCookieChanged(loaded, new Snapshot(latest).cookie)) return 'changed'
+      const touch = (): Awaitable<undefined> => chain(this.#touch(record), () => undefined)
+      return this.#isOver ? chain(this.#get(), (found): Awaitable<Touched> => (found ? touch() : 'gone')) : touch()
+    })
+  }
+
+  take(): Awaitable<Version | undefined> {
+    const place = this.#enter()
+    return place.alone(() => chain(this.#get(), (found) => this.#end(place, found)))
+  }
+
+  end(): Awaitable<Version | undefined> {
+    const { concurrency, renews } = this.#use
+    if (this.#isKnown && (renews || concurrency === 'reread')) return this.take()
+    const place = this.#enter()
+    return place.alone(() => this.#end(place, place.latest))
+  }
+
+  remove(): Awaitable<void> {
+    const place = this.#enter()
+    return place.alone(() => this.#destroy(place))
+  }
+
+  #end(place: Place, found: Version | undefined): Awaitable<Version | undefined> {
+    if (found && isPointer(found.record)) return found
+    return chain(this.#destroy(place), () => found)
+  }
+
+  #get(): Awaitable<Version | undefined> {
+    try {
+      const found = this.#state.calls.get(this.id)
+      return isPromise(found) ? found.then(versionOf, missingOrThrow) : versionOf(found)
+    } catch (error) {
+      return missingOrThrow(error)
+    }
+  }
+
+  #write(record: Outgoing, place: Place): Awaitable<Version> {
+    return chain(this.#set(record), () => {
+      const version = { record: record.json }
+      place.wrote(version)
+      return version
+    })
+  }
+
+  #set(record: Outgoing): Awaitable<unknown> {
+    return this.#state.calls.do(this.id, (callback) =>
+      this.#store.set(this.id, record.session, callback ?? this.#ttl(record)),
+    )
+  }
+
+  #touch(record: Outgoing): Awaitable<unknown> {
+    return this.#state.calls.do(this.id, (callback) =>
+      !callback && this.#use.unit === 's'
+        ? this.#store.touch?.(this.id, this.#ttl(record))
+        : this.#store.touch?.(this.id, record.session, callback),
+    )
+  }
+
+  #destroy(place: Place): Awaitable<void> {
+    place.destroyed()
+    const destroyed = this.#state.calls.do(this.id, (callback) => this.#store.destroy(this.id, callback))
+    return chain(destroyed, () => place.destroyed())
+  }
+
+  /** The time that the session has left, in the unit of the store. */
+  #ttl(record: Outgoing): number | undefined {
+    const expires = expiryOf(record.cookie)
+    if (expires === undefined) return undefined
+    const ms = Math.max(0, expires - Date.now())
+    return this.#use.unit === 'ms' ? ms : Math.ceil(ms / 1000)
+  }
+}
+
+/** What was written by a request that overwrites: nobody may ever ask for its JSON. */
+class Overwritten implements Version {
+  readonly #record: Outgoing
+
+  constructor(record: Outgoing) {
+    this.#record = record
+  }
+
+  get record(): Stored {
+    return this.#record.json
+  }
+}
+
+function versionOf(found: unknown): Version | undefined {
+  return found ? { record: found as Stored } : undefined
+}
+
+function missingOrThrow(error: unknown): undefined {
+  if (isNotFound(error)) return undefined
+  throw error
+}
+
+/** The date that was stored with a record; undefined where there is none, or the record is no session. */
+function expiryIn(record: Stored): number | undefined {
+  return expiryOf(typeof record === 'string' ? new Snapshot(record).cookie : record.cookie)
+}
+
+function isOver(record: Stored): boolean {
+  const expires = expiryIn(record)
+  return expires !== undefined && expires <= Date.now()
+}

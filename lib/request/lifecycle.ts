@@ -1,0 +1,304 @@
+// The life of a session in one request, as its host drives it: begin, load, commit, head. Knows no host and no store:
+// stores are behind their port.
+
+import { type Awaitable, chain, isPromise, ObservedPromise } from '../awaitable.ts'
+import { type Cookie, type CookieOptions, expiryOf } from '../cookie.ts'
+import { debug, shorten, warn } from '../diagnostics.ts'
+import { SessionError } from '../errors.ts'
+import { factsOf } from '../facts.ts'
+import { Pointer } from '../port/pointer.ts'
+import { SessionSlot } from '../port/renewed.ts'
+import type { Version } from '../port/slot.ts'
+import { type FoundSession, foundSession } from '../record.ts'
+import { LIFE, newSession, type Session } from '../session.ts'
+import { hashId, type Secret } from '../signature.ts'
+import { Outgoing } from '../snapshot.ts'
+import { Browser } from './browser.ts'
+import { cookieAct, storeAct } from './decisions.ts'
+import { type HostRequest, isWithin, type RequestLike } from './host.ts'
+import type { PendingWork } from './pending.ts'
+import { RequestSession } from './request-session.ts'
+import { cookieOptionsOf, createCookie, type Service } from './service.ts'
+
+/** For how many milliseconds at least a renewed id is remembered, if its session lasts that long. */
+const REMEMBERED_MS = 86_400_000
+
+export class Lifecycle {
+  readonly #service: Service
+  readonly #req: RequestLike
+  readonly #host: HostRequest
+  readonly #secrets: readonly Secret[]
+  readonly #browser: Browser
+  readonly #session: RequestSession
+  /** What the request had before the app put its session away and the middleware ran again. */
+  readonly #previous: RequestSession | undefined
+  /** What the commit does, or has done last, is to extend the session. */
+  #isExtending = false
+
+  /**
+   * Starts the life of a session in this request. Undefined: the request goes on without one, as it has one already,
+   * the store is away, or the path lies outside of the cookie's. A request whose app has put its session away gets what
+   * the store holds now.
+   * @throws Error when there is no secret to sign with.
+   */
+  static begin(service: Service, req: RequestLike, host: HostRequest): Lifecycle | undefined {
+    service.lateChanges.lookBack()
+    const previous = req[LIFE]
+    if (previous ? !previous.isAway : req.session) {
+      const isOurs = previous instanceof RequestSession && previous.service === service
+      debug('no session: the request has one already')
+      if (previous && !isOurs) {
+        warn(
+          'WARN_SESSION_SECOND',
+          'a request came to a second session middleware, which does nothing: req.session is that of the first; mount one ' +
+            'of them, or each on paths of its own',
+          `The request was for ${host.path}`,
+        )
+      }
+      return undefined
+    }
+    if (!service.connection.isUp) {
+      debug('no session: store is disconnected')
+      return undefined
+    }
+    const cookieOptions = cookieOptionsOf(service.settings, req)
+    const { path = '/' } = cookieOptions
+    if (path && !isWithin(host.path, path)) {
+      debug('no session: pathname mismatch, %s is outside of %s', host.path, path)
+      return undefined
+    }
+    const secrets = service.settings.secrets ?? (req.secret ? [req.secret] : undefined)
+    if (!secrets) throw new SessionError('ERR_SESSION_SECRET', 'secret option required for sessions')
+    return new Lifecycle(service, req, host, secrets, cookieOptions, previous as RequestSession | undefined)
+  }
+
+  private constructor(
+    service: Service,
+    req: RequestLike,
+    host: HostRequest,
+    secrets: readonly Secret[],
+    cookieOptions: CookieOptions,
+    previous: RequestSession | undefined,
+  ) {
+    this.#service = service
+    this.#req = req
+    this.#host = host
+    this.#secrets = secrets
+    this.#browser = new Browser(service.settings, service.signer, secrets, host)
+    this.#session = new RequestSession(service, req, host, secrets, this.#browser, cookieOptions)
+    this.#previous = previous
+  }
+
+  /** The session methods that the app has called, and that are at work. */
+  get pending(): PendingWork {
+    return this.#session.pending
+  }
+
+  /** The middleware ran again since: the request's session is another's business. */
+  get isReplaced(): boolean {
+    return this.#session.isReplaced
+  }
+
+  /** @throws SessionError when the app has ended the request's session. */
+  requireSession(): Session {
+    const session = this.#session.current()
+    if (session) return session
+    throw new SessionError('ERR_SESSION_MISSING', 'this request has no session any more')
+  }
+
+  /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
+  load(): Awaitable<void> {
+    // What the app has begun to do, such as a destroy, comes before.
+    if (this.#previous?.pending.isBusy) return this.#previous.pending.settle().then(() => this.#load())
+    return this.#load()
+  }
+
+  #load(): Awaitable<void> {
+    this.#req.sessionStore = this.#service.store
+    const ids = this.#browser.readIds(this.#req)
+    this.#req.sessionID = ids[0]
+    return ids.length > 0 ? this.#find(ids, 0) : this.#session.start()
+  }
+
+  #find(ids: string[], index: number): Awaitable<void> {
+    const id = ids[index] as string
+    return chain(this.#read(id), (found) => {
+      if (!found && index + 1 < ids.length) return this.#find(ids, index + 1)
+      this.#browser.sentId = id
+      this.#browser.sessionId = found?.slot.id ?? id
+      debug(found ? 'session %s found' : 'session %s not found: a new one', shorten(id))
+      if (found) this.#session.startWith(found)
+      else this.#session.start()
+    })
+  }
+
+  /** The session under `id`, or under the id that it was renewed to. */
+  #read(id: string): Awaitable<FoundSession | undefined> {
+    const slot = this.#session.slotOf(id)
+    return chain(slot.read(), (version) => {
+      if (!slot.isRefused) return version && this.#found(slot, version)
+      // Renewed long ago: the browser has not learnt of it, or somebody else uses the id.
+      debug('session %s refused: its id was renewed', shorten(id))
+      const end = (): Promise<void> => this.#session.track(ObservedPromise.of(() => chain(slot.take(), () => {})))
+      const use = { id: hashId(id, this.#secrets[0] as Secret), end }
+      this.#service.events.emit('reuse', Object.defineProperty(use, 'req', { value: this.#req }))
+      return undefined
+    })
+  }
+
+  /** A record that a bundled store could not read is as good as missing; what another store hands over is not judged. */
+  #found(slot: SessionSlot, version: Version): FoundSession | undefined {
+    const fallback = this.#service.settings.bareRecords ? this.#session.newCookie().data : undefined
+    try {
+      return foundSession(slot, version, fallback)
+    } catch (error) {
+      if (typeof version.record !== 'string') throw error
+      this.#session.reportCorrupt(slot.id, error)
+      return undefined
+    }
+  }
+
+  /**
+   * Brings the store up to date: exactly one of destroy, save, touch or nothing, after what the app's own calls have
+   * begun. Then renews the id of a session whose id is old, if the browser can be told: `carriesCookie`.
+   * Store errors are thrown; so is `ERR_SESSION_SERIALIZE`, before anything was written.
+   */
+  commit(carriesCookie = true): Awaitable<void> {
+    const session = this.#session
+    if (session.isCommitted) return undefined
+    if (this.pending.isUnsettled) return this.pending.settle().then(() => this.commit(carriesCookie))
+    const committing = this.#commit()
+    session.phase = 'committed'
+    return chain(committing, () => {
+      this.#watchLateChanges()
+      return chain(carriesCookie ? this.#renew() : undefined, () => session.adoptRecordId())
+    })
+  }
+
+  #commit(): Awaitable<void> {
+    const concluded = this.#session.conclude()
+    if (concluded === 'unset') return this.#commitUnset()
+    if (!concluded) return undefined
+    const { session, hasOwnSave, record, cookie, data, standing } = concluded
+    const { settings } = this.#service
+    const decision = storeAct(standing, settings)
+    if (decision.act === 'none') {
+      debug('not saved: %s', decision.why)
+      return undefined
+    }
+    if (!session || !settings.extendsUnmodified) this.#session.refresh(cookie)
+    debug(decision.act === 'save' ? 'saving %s' : 'touching %s', shorten(record.id))
+    if (decision.act === 'save' && session && hasOwnSave) return byCallback((done) => session.save(done))
+    const outgoing = new Outgoing(session?.cookie ?? cookie, () => session ?? this.requireSession(), data)
+    if (decision.act === 'save') return record.write(outgoing, true)
+    this.#isExtending = true
+    outgoing.announced = settings.rolling
+    return record.touch(outgoing)
+  }
+
+  #commitUnset(): Awaitable<void> {
+    const req = this.#req
+    if (!req.sessionID || !this.#service.settings.unsetDestroys || req.session != null) return undefined
+    debug('destroying: req.session was unset')
+    const { record, cookie } = this.#session.unset()
+    return chain(record.destroy(), () => {
+      if (cookie) this.#browser.ended(cookie.data)
+    })
+  }
+
+  /** Other requests may be at work on the session: what they do under the old id goes to the new one. */
+  #renew(): Awaitable<void> {
+    const { settings } = this.#service
+    const { renewAfter, renewGrace, autoCommit } = settings
+    if (renewAfter === undefined || !autoCommit) return undefined
+    this.#isExtending = false
+    const renewable = this.isReplaced ? undefined : this.#session.renewable()
+    if (!renewable) return undefined
+    const { record, cookie } = renewable
+    const oldId = record.id
+    // The browser would not get the new id.
+    if (cookie.secure && !this.#browser.isSecure) return undefined
+    const now = Date.now()
+    if ((factsOf(cookie).issuedAt ?? 0) + renewAfter > now) return undefined
+    const id = settings.generateId(this.#req)
+    debug('renewing the id of session %s', shorten(oldId))
+    const pointTo = (cookie: Cookie): Outgoing => {
+      const expires = Math.min(expiryOf(cookie) ?? Infinity, now + Math.max(REMEMBERED_MS, renewAfter + renewGrace))
+      return new Pointer({ id, until: now + renewGrace }, oldId, this.#secrets, expires)
+    }
+    return record.renew(id, cookie, pointTo)
+  }
+
+  #watchLateChanges(): void {
+    const { lateChanges, settings, port } = this.#service
+    if (!lateChanges.isWatching || !settings.autoCommit) return
+    lateChanges.watch(this.#session)
+    if (port.mutates) this.#session.ignoreStamps()
+  }
+
+  /**
+   * Whether what `commit` has failed with forbids the answer. A session that was not extended never does: it is what it
+   * was, and lasts until the date that it had.
+   */
+  withholds(error: unknown): boolean {
+    if (this.#isExtending) return false
+    if (error instanceof SessionError && error.code === 'ERR_SESSION_SERIALIZE') return true
+    return this.#host.traits?.withholds === true || this.#service.settings.onSaveError === 'fail'
+  }
+
+  /** The app cannot be served with this session any more: nothing more of it is written. */
+  refuse(): void {
+    this.#session.phase = 'refused'
+  }
+
+  /**
+   * The `Set-Cookie` value that the response's head must carry, if any. Called once, when the head leaves.
+   * @throws TypeError for cookie attributes that cannot be sent.
+   */
+  head(): string | undefined {
+    if (this.isReplaced) return undefined
+    const leaving = this.#session.leaving()
+    this.#browser.close()
+    if (!leaving) return undefined
+    const { id, record, cookie, standing } = leaving
+    const { settings } = this.#service
+    const decision = cookieAct(standing, settings)
+    if (decision.act === 'none') {
+      debug('no cookie: %s', decision.why)
+      return decision.leadsNowhere ? this.#browser.expiredCookie() : undefined
+    }
+    if (!cookie || !this.#browser.accepts(id, cookie.secure)) return undefined
+    if (settings.extendsUnmodified || !standing.browserHasId || standing.isModified) this.#session.refresh(cookie)
+    return this.#browser.cookieFor(id, (record?.mergedCookie ?? cookie).data)
+  }
+
+  /** The answer can carry no cookie. */
+  close(reason: string): void {
+    this.#browser.close(reason)
+  }
+}
+
+/** Gives any request a new session: what `store.generate` does. */
+export function generateSession(service: Service, req: RequestLike): void {
+  if (req[LIFE]) {
+    req[LIFE].generate()
+    return
+  }
+  const { settings, port } = service
+  const id = settings.generateId(req)
+  req.sessionID = id
+  const cookie = createCookie(
+    settings,
+    cookieOptionsOf(settings, req),
+    () => (req as { secure?: unknown }).secure === true,
+  )
+  newSession(req, new SessionSlot(port, id, settings.secrets ?? []), cookie)
+}
+
+function byCallback(call: (done: (error?: unknown) => void) => unknown): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const returned = call((error) => (error ? reject(error) : resolve()))
+    // The app's own `save` may have forgotten the callback for a promise.
+    if (isPromise(returned)) returned.then(() => resolve(), reject)
+  })
+}

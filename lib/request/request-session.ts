@@ -1,0 +1,530 @@
+// What `req.session` stands for in one request, as the app looks at it, replaces it, puts it away or ends it; and what the
+// session's own methods ask of their request.
+
+import type { EventEmitter } from 'node:events'
+import type { ObservedPromise } from '../awaitable.ts'
+import { type Cookie, type CookieOptions, reviveCookie } from '../cookie.ts'
+import { debug, shorten } from '../diagnostics.ts'
+import { SessionError } from '../errors.ts'
+import { shapeFlash } from '../flash.ts'
+import { SessionSlot } from '../port/renewed.ts'
+import { type FoundSession, type RecordStanding, SessionRecord } from '../record.ts'
+import {
+  cookieOf,
+  type ErrorCallback,
+  emptyOut,
+  fill,
+  hasOwnSave,
+  hide,
+  LIFE,
+  loadedRecord,
+  newSession,
+  openSession,
+  RECORD,
+  type RequestLife,
+  renewSession,
+  type Session,
+  setId,
+} from '../session.ts'
+import type { Secret } from '../signature.ts'
+import { type Snapshot, serializeData } from '../snapshot.ts'
+import type { Browser } from './browser.ts'
+import type { CookieStanding, StoreStanding } from './decisions.ts'
+import type { HostRequest, RequestLike } from './host.ts'
+import type { AnsweredRequest } from './late-changes.ts'
+import { PendingWork } from './pending.ts'
+import { cookieOptionsOf, createCookie, reportLate, type Service } from './service.ts'
+
+/** What `req.session` stands for. A session is opened when the app first looks at it. */
+type State =
+  /** The store has not answered, or has failed. */
+  | { readonly at: 'unloaded' }
+  | Fresh
+  | Found
+  | Open
+  /** The app has put something else into `req.session`, or nothing. */
+  | { readonly at: 'put away'; readonly value: unknown; readonly behind: Fresh | Found | Open }
+  /** The app has called `destroy()`. */
+  | { readonly at: 'ended'; readonly value: unknown; readonly behind: Fresh | Found | Open }
+
+/** The request has a new id, and no session yet. */
+interface Fresh {
+  readonly at: 'fresh'
+}
+
+/** The store has the session. Its record and its cookie are made when they are first needed. */
+interface Found {
+  readonly at: 'found'
+  readonly found: FoundSession
+  record?: SessionRecord
+  cookie?: Cookie
+}
+
+interface Open {
+  readonly at: 'open'
+  readonly session: Session
+}
+
+// One descriptor for all requests.
+const LAZY: PropertyDescriptor & ThisType<RequestLike & { [LIFE]: RequestSession }> = {
+  configurable: true,
+  enumerable: true,
+  get() {
+    return this[LIFE].value
+  },
+  set(value: unknown) {
+    this[LIFE].replace(value)
+  },
+}
+
+/** The session of a request when the head of its response leaves. */
+export interface Leaving {
+  readonly id: string
+  readonly record: SessionRecord | undefined
+  readonly cookie: Cookie | undefined
+  readonly standing: CookieStanding
+}
+
+const NOT_STORED: RecordStanding = { isGone: false, isStored: false, wasSaved: false, wasWritten: false }
+
+/** The session of a request at its commit. */
+export interface Conclusion {
+  /** Undefined: nobody has looked at it. */
+  readonly session: Session | undefined
+  /** The app, or a library, has put its own `save` in place of ours. */
+  readonly hasOwnSave: boolean
+  readonly record: SessionRecord
+  readonly cookie: Cookie
+  readonly data: string
+  readonly standing: StoreStanding
+}
+
+export class RequestSession implements RequestLife, AnsweredRequest {
+  readonly service: Service
+  /** The session methods that the app has called, and that are at work. */
+  readonly pending = new PendingWork()
+  /** `refused`: the app cannot be served with this session, and nothing more of it is written. */
+  phase: 'running' | 'committed' | 'refused' = 'running'
+  readonly #req: RequestLike
+  readonly #host: HostRequest
+  readonly #secrets: readonly Secret[]
+  readonly #browser: Browser
+  /** The cookie's attributes for this request; used up by the first session, which they were asked for. */
+  #cookieOptions: CookieOptions | undefined
+  #state: State = { at: 'unloaded' }
+  /** The id that the request started with, or that its session was renewed to. */
+  #firstId = ''
+  #isRefreshed = false
+  /** The session as the commit has found it. */
+  #committed:
+    | { readonly session: Session; readonly record: SessionRecord; readonly isModified: boolean; data: string }
+    | undefined
+  /** What the app has assigned to `req.session` last, and what was in it then. */
+  #assigned: { readonly object: Data; readonly before: Data } | undefined
+
+  constructor(
+    service: Service,
+    req: RequestLike,
+    host: HostRequest,
+    secrets: readonly Secret[],
+    browser: Browser,
+    cookieOptions: CookieOptions,
+  ) {
+    this.service = service
+    this.#req = req
+    this.#host = host
+    this.#secrets = secrets
+    this.#browser = browser
+    this.#cookieOptions = cookieOptions
+  }
+
+  get path(): string {
+    return this.#host.path
+  }
+
+  get keepsUnmodified(): boolean {
+    return !this.service.settings.resave
+  }
+
+  get keepsObject(): boolean {
+    return this.#host.traits?.keepsObject === true
+  }
+
+  get overwrites(): boolean {
+    return this.service.settings.concurrency === 'overwrite'
+  }
+
+  get isCommitted(): boolean {
+    return this.phase !== 'running'
+  }
+
+  get isAway(): boolean {
+    return this.isOpened && !this.#req.session
+  }
+
+  /** The middleware ran again since, and another session is the request's. So is none that failed to load. */
+  get isReplaced(): boolean {
+    return this.#req[LIFE] !== this
+  }
+
+  /** The request begins with a new id. */
+  start(): void {
+    const id = this.service.settings.generateId(this.#req)
+    this.#attach({ at: 'fresh' }, id)
+  }
+
+  /** The request begins with what the store has. */
+  startWith(found: FoundSession): void {
+    this.#attach({ at: 'found', found }, found.slot.id)
+  }
+
+  #attach(state: Fresh | Found, id: string): void {
+    const req = this.#req
+    req.sessionID = id
+    this.#firstId = id
+    this.#state = state
+    req[LIFE] = this
+    const { createSession } = this.service
+    if (state.at === 'found' && createSession) {
+      const record = this.#recordOf(state) as SessionRecord
+      const returned = createSession(req, state.found.snapshot.open())
+      // As in express-session, what counts is what it has put there.
+      const session = (req.session ?? returned) as Session | undefined
+      if (session) {
+        session[RECORD] = record
+        record.cookie = session.cookie
+      }
+      this.replace(session)
+    }
+    Object.defineProperty(req, 'session', LAZY)
+  }
+
+  reportCorrupt(id: string, error: unknown): void {
+    debug('session %s is corrupt: %s', shorten(id), error)
+    const store = this.service.store as Partial<EventEmitter>
+    store.emit?.('corrupt', id, error)
+  }
+
+  /** `req.session`, read. */
+  get value(): unknown {
+    const state = this.#state
+    if (state.at === 'fresh' || state.at === 'found') return this.#open(state)
+    if (state.at === 'open') return state.session
+    return state.at === 'unloaded' ? undefined : state.value
+  }
+
+  /** `req.session = value`: data becomes the session's at once, so that it has a session's methods. */
+  replace(value: unknown): void {
+    if (isData(value)) this.#adopt(value)
+    else this.#place(value)
+  }
+
+  generate(): void {
+    if (this.#browser.isClosed || this.phase === 'committed') {
+      this.#browser.warnUnreachable('a session was given a new id')
+    }
+    const req = this.#req
+    const state = this.#behind
+    const id = this.service.settings.generateId(req)
+    req.sessionID = id
+    if (this.keepsObject && state.at === 'open') {
+      renewSession(state.session, this.slotOf(id), this.newCookie())
+      this.#state = state
+    } else {
+      this.#state = { at: 'open', session: this.applyTraits(newSession(req, this.slotOf(id), this.newCookie())) }
+    }
+  }
+
+  newCookie(): Cookie {
+    const { settings } = this.service
+    const options = this.#cookieOptions ?? cookieOptionsOf(settings, this.#req)
+    this.#cookieOptions = undefined
+    return createCookie(settings, options, () => this.#browser.isSecure)
+  }
+
+  applyTraits(session: Session): Session {
+    const { flash, methods } = this.#host.traits ?? {}
+    if (flash) shapeFlash(session, flash)
+    for (const [name, method] of Object.entries(methods ?? {})) {
+      if (!Object.hasOwn(session, name)) hide(session, name, method)
+    }
+    return session
+  }
+
+  track(work: ObservedPromise<void>): ObservedPromise<void> {
+    const isOver = (): boolean => this.isCommitted
+    return this.pending.track(work, isOver, (error) => reportLate(this.service, error))
+  }
+
+  expect(callback: ErrorCallback): ErrorCallback {
+    return this.#host.traits?.awaitsCallbacks ? this.pending.expectAnswer(callback) : this.pending.expect(callback)
+  }
+
+  ending(): void {
+    const behind = this.#behind
+    const value = this.keepsObject && behind.at === 'open' ? behind.session : undefined
+    this.#state = { at: 'ended', value, behind }
+  }
+
+  ended(session: Session): void {
+    this.#browser.ended(cookieOf(session).data)
+  }
+
+  adoptRenewedId(id: string): void {
+    this.#req.sessionID = id
+    this.#firstId = id
+    this.#browser.sessionId = id
+  }
+
+  creating(id: string): void {
+    this.#browser.expect(id)
+  }
+
+  slotOf(id: string): SessionSlot {
+    return new SessionSlot(this.service.port, id, this.#secrets)
+  }
+
+  /** Makes the session that the request was prepared for. */
+  #open(state: Fresh | Found): Session {
+    const req = this.#req
+    let session: Session | undefined
+    if (state.at === 'found') {
+      try {
+        session = openSession(req, this.#recordOf(state) as SessionRecord, state.cookie)
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error
+        this.reportCorrupt(String(req.sessionID), error)
+        this.#firstId = this.service.settings.generateId(req)
+        req.sessionID = this.#firstId
+      }
+    }
+    // Whatever the app has put into req.sessionID meanwhile: an id is not adopted.
+    session ??= newSession(req, this.slotOf(this.#firstId), this.newCookie())
+    this.#state = { at: 'open', session }
+    return this.applyTraits(session)
+  }
+
+  /** The session that is there, or that stands behind what the app has put there. */
+  get #behind(): Fresh | Found | Open {
+    const state = this.#state
+    if (state.at === 'put away' || state.at === 'ended') return state.behind
+    if (state.at !== 'unloaded') return state
+    throw new SessionError('ERR_SESSION_MISSING', 'the session of this request was not loaded')
+  }
+
+  /** Notes what `req.session` is now. */
+  #place(value: unknown): void {
+    const state = this.#state
+    const behind = this.#behind
+    if (isSession(value) && !(state.at === 'ended' && behind.at === 'open' && behind.session === value)) {
+      if (!(state.at === 'open' && state.session === value)) this.#state = { at: 'open', session: value }
+    } else if (state.at === 'ended') this.#state = { at: 'ended', value, behind }
+    else this.#state = { at: 'put away', value, behind }
+  }
+
+  /** The session as the request has it at this moment; data that the app put there itself becomes the session's. */
+  current(): Session | undefined {
+    const value = this.#req.session
+    if (isData(value)) this.#adopt(value)
+    else this.#place(value)
+    if (this.#state.at !== 'open') return undefined
+    this.#catchUp(this.#state.session)
+    return this.#state.session
+  }
+
+  /**
+   * What the commit is about: the session as the app leaves it, with its cookie's full lifetime where the request extends
+   * it. `unset`: the app has taken it away. Undefined: there is nothing to commit.
+   */
+  conclude(): Conclusion | 'unset' | undefined {
+    const { settings, port } = this.service
+    if (!settings.autoCommit || this.isReplaced) return undefined
+    const { at } = this.#state
+    const isOpened = this.isOpened
+    if (!isOpened && at === 'fresh' && !settings.saveUninitialized) return undefined
+    const session = isOpened || at === 'fresh' ? this.current() : undefined
+    const state = this.#state
+    if (state.at !== 'open' && state.at !== 'found') return 'unset'
+    const cookie = this.#cookieOf(state) as Cookie
+    if (session && settings.extendsUnmodified) this.refresh(cookie)
+    const id = this.#req.sessionID
+    if (typeof id !== 'string') {
+      debug('session ignored because of bogus req.sessionID %o', id)
+      return undefined
+    }
+    const record = this.#recordOf(state) as SessionRecord
+    const data = session ? serializeData(session) : (record.snapshot as Snapshot).data
+    const stands = record.standing(data, cookie)
+    const isModified = session !== undefined && (stands.isModified || record.id !== this.#firstId)
+    if (session) this.#committed = { session, record, data, isModified }
+    const standing = {
+      ...stands,
+      browserHasId: this.#browser.sessionId === id,
+      storeTouches: port.touches,
+      isModified,
+      // Nobody can have changed a session that nobody has looked at.
+      isSaved: session ? stands.isSaved : stands.wasSaved,
+    }
+    return { session, hasOwnSave: session !== undefined && hasOwnSave(session), record, cookie, data, standing }
+  }
+
+  /** What a response that leaves now may tell the browser. Undefined: nothing, as the app has put no id into `req.sessionID`. */
+  leaving(): Leaving | undefined {
+    if (typeof this.#req.sessionID !== 'string') return undefined
+    const { isOpened } = this
+    const { settings } = this.service
+    if (isOpened) this.current()
+    if (this.#state.at === 'fresh' && settings.saveUninitialized) this.#open(this.#state)
+    const state = this.#state
+    const isThere = state.at === 'fresh' || state.at === 'found' || state.at === 'open'
+    // Of a session that nobody has looked at, mostly neither is needed.
+    const isAsked = isThere && (isOpened || state.at === 'open' || settings.rolling || this.#browser.hasOldId)
+    const record = isAsked ? this.#recordOf(state) : undefined
+    const cookie = isAsked ? this.#cookieOf(state) : undefined
+    const isModified = (): boolean => state.at === 'open' && this.#isModifiedNow(state.session)
+    const standing = {
+      ...(record?.standing() ?? NOT_STORED),
+      isOpened,
+      isThere,
+      isRefused: this.phase === 'refused',
+      browserHasId: this.#browser.sessionId === this.#req.sessionID,
+      browserHasOldId: this.#browser.hasOldId,
+      hasDate: cookie?.expires != null,
+      get isModified() {
+        return isModified()
+      },
+    }
+    return { id: state.at === 'open' ? state.session.id : this.#firstId, record, cookie, standing }
+  }
+
+  /** The record and the cookie of the session that the app has put away. */
+  unset(): { record: SessionRecord; cookie: Cookie | undefined } {
+    const state = this.#behind
+    const record = this.#recordOf(state) ?? SessionRecord.create(this.slotOf(this.#req.sessionID as string), this)
+    return { record, cookie: this.#cookieOf(state) }
+  }
+
+  /** The session that was loaded and is still the request's, under the id that the request has; undefined for any other. */
+  renewable(): { record: SessionRecord; cookie: Cookie } | undefined {
+    if (this.isOpened) this.current()
+    const state = this.#state
+    if (state.at !== 'open' && state.at !== 'found') return undefined
+    const record = this.#recordOf(state)
+    if (!record?.snapshot || record.isGone) return undefined
+    if (record.id !== this.#firstId || this.#req.sessionID !== this.#firstId) return undefined
+    return { record, cookie: this.#cookieOf(state) as Cookie }
+  }
+
+  /** The session may have another id now, by this request or another. */
+  adoptRecordId(): void {
+    if (this.isReplaced) return
+    if (this.isOpened) this.current()
+    const state = this.#state
+    if (state.at !== 'open' && state.at !== 'found') return
+    const session = state.at === 'open' ? state.session : undefined
+    const id = this.#recordOf(state)?.id
+    if (id === undefined || id === (session ? session.id : this.#firstId)) return
+    this.adoptRenewedId(id)
+    if (session) setId(session, id)
+  }
+
+  /** Gives the cookie its full lifetime from now on, once in a request. */
+  refresh(cookie: Cookie): void {
+    if (this.#isRefreshed) return
+    this.#isRefreshed = true
+    if (this.#state.at === 'open') this.#state.session.touch()
+    else cookie.maxAge = cookie.originalMaxAge as number
+  }
+
+  /** `req.session = {…}`: the session holds that data now, except under the names of its methods. */
+  #adopt(data: Data): void {
+    if (this.#state.at === 'ended') this.generate()
+    const state = this.#behind
+    const session = state.at === 'open' ? state.session : this.#open(state)
+    emptyOut(session)
+    fill(session, data)
+    if (data.cookie) session.cookie = data.cookie as Cookie
+    this.#assigned = { object: data, before: { ...data } }
+    this.#req.session = session
+    this.#state = { at: 'open', session }
+  }
+
+  /** The app may have gone on with the object that it assigned. */
+  #catchUp(session: Session): void {
+    if (!this.#assigned) return
+    const { object, before } = this.#assigned
+    this.#assigned = undefined
+    const removed = Object.keys(before).filter((key) => !(key in object))
+    const changed = Object.entries(object).filter(([key, value]) => value !== before[key])
+    emptyOut(session, removed)
+    fill(session, Object.fromEntries(changed))
+  }
+
+  get isOpened(): boolean {
+    const { at } = this.#state
+    if (at !== 'fresh' && at !== 'found') return true
+    return Object.getOwnPropertyDescriptor(this.#req, 'session')?.get !== LAZY.get
+  }
+
+  /** The app has changed the session since its commit, or where there was none since it was loaded. */
+  get isChangedLate(): boolean {
+    if (!this.isOpened || this.isReplaced || this.pending.isBusy) return false
+    const session = this.#req.session as Session | null | undefined
+    const record = session?.[RECORD]
+    if (!session || !record || record.isGone) return false
+    const before = this.#committed
+    // Another session since then.
+    if (before ? record !== before.record : record.id !== this.#firstId) return false
+    const data = dataOf(session)
+    const isChanged = before ? data !== before.data : record.isModified(data)
+    return isChanged && !record.isSaved(data, cookieOf(session))
+  }
+
+  /** Some stores stamp the session that they are given, which is not the app's change. */
+  ignoreStamps(): void {
+    if (this.#committed) this.#committed.data = dataOf(this.#committed.session)
+  }
+
+  #isModifiedNow(session: Session): boolean {
+    return this.#committed?.session === session ? this.#committed.isModified : this.#isModified(session)
+  }
+
+  #isModified(session: Session, record = session[RECORD] as SessionRecord, data?: string): boolean {
+    return record.id !== this.#firstId || record.isModified(data ?? serializeData(session))
+  }
+
+  #recordOf(state: Fresh | Found | Open): SessionRecord | undefined {
+    if (state.at === 'open') return state.session[RECORD]
+    if (state.at === 'found') state.record ??= loadedRecord(this.#req, state.found)
+    return state.at === 'found' ? state.record : undefined
+  }
+
+  #cookieOf(state: Fresh | Found | Open): Cookie | undefined {
+    if (state.at === 'open') {
+      const { session } = state
+      return session.cookie === session[RECORD]?.cookie ? session.cookie : cookieOf(session)
+    }
+    if (state.at === 'found') state.cookie ??= reviveCookie(state.found.snapshot.cookie)
+    return state.at === 'found' ? state.cookie : undefined
+  }
+}
+
+/** A session's data as JSON, or the reason why it is none. */
+export function dataOf(session: Session): string {
+  try {
+    return serializeData(session)
+  } catch (error) {
+    return String(error)
+  }
+}
+
+type Data = Record<string, unknown>
+
+function isSession(value: unknown): value is Session {
+  return typeof value === 'object' && value !== null && (value as Partial<Session>)[RECORD] !== undefined
+}
+
+/** An object that is no session yet. */
+function isData(value: unknown): value is Data {
+  return typeof value === 'object' && value !== null && !isSession(value)
+}

@@ -1,0 +1,52 @@
+// What one `session()` call works with, whichever request it serves.
+
+import type { EventEmitter } from 'node:events'
+import { Cookie, type CookieOptions } from '../cookie.ts'
+import { debug, warn } from '../diagnostics.ts'
+import { factsOf } from '../facts.ts'
+import type { Settings } from '../options.ts'
+import type { StorePort } from '../port/slot.ts'
+import type { StoreRequest } from '../session.ts'
+import type { Signer } from '../signature.ts'
+import type { LateChanges } from './late-changes.ts'
+
+export interface Service {
+  readonly settings: Settings
+  readonly store: object
+  readonly port: StorePort
+  readonly signer: Signer
+  readonly events: EventEmitter
+  /** What the store has said of itself last: `isUp` is false from a `disconnect` to a `connect`. */
+  readonly connection: { readonly isUp: boolean }
+  /** The store's class has its own way to make a session of a record. */
+  readonly createSession: ((req: StoreRequest, record: object) => unknown) | undefined
+  readonly lateChanges: LateChanges
+}
+
+/** The attributes that the options give the cookie of this request. */
+export function cookieOptionsOf({ cookie }: Settings, req: object): CookieOptions {
+  return (typeof cookie === 'function' ? cookie(req) : cookie) ?? {}
+}
+
+/** The cookie of a new session. */
+export function createCookie(settings: Settings, options: CookieOptions, isSecure: () => boolean): Cookie {
+  const cookie = new Cookie(options)
+  if (settings.renewAfter !== undefined) factsOf(cookie).issuedAt = Date.now()
+  if (cookie.secure === 'auto') cookie.secure = isSecure()
+  if (cookie.sameSite === 'auto') cookie.sameSite = isSecure() ? 'none' : 'lax'
+  return cookie
+}
+
+/** Reports a failure that no request waits for: by the middleware's `error` event, or by a warning where nobody listens. */
+export function reportLate({ events }: Service, error: unknown): void {
+  debug('after the response: %s', error)
+  if (events.listenerCount('error') > 0) events.emit('error', error)
+  else {
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    warn(
+      'WARN_SESSION_LATE_ERROR',
+      "a store failed after the response; listen with sessions.on('error', listener)",
+      reason,
+    )
+  }
+}

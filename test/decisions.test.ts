@@ -1,0 +1,150 @@
+// What the store and the browser are told at the end of a request, as a truth table: every combination is held against
+// the rules of express-session 1.19 (shouldSave, shouldTouch, shouldSetCookie), and what goes beyond them has its rows.
+
+import { describe, expect, it } from 'vitest'
+import { type CookieStanding, cookieAct, type StoreStanding, storeAct } from '../lib/request/decisions.ts'
+
+/** Every combination of true and false under these names. */
+function everyCase<Name extends string>(...names: Name[]): Record<Name, boolean>[] {
+  return Array.from({ length: 2 ** names.length }, (_, bits) =>
+    Object.fromEntries(names.map((name, n) => [name, (bits & (1 << n)) !== 0])),
+  ) as Record<Name, boolean>[]
+}
+
+describe('what the store is told', () => {
+  const stored: StoreStanding = {
+    browserHasId: true,
+    storeTouches: true,
+    isGone: false,
+    isModified: false,
+    isSaved: true,
+    wasSaved: true,
+  }
+  const settings = { saveUninitialized: false, extendsUnmodified: true }
+
+  it('is what express-session tells it', () => {
+    const cases = everyCase('browserHasId', 'storeTouches', 'isModified', 'isSaved', 'wasSaved', 'saveUninitialized')
+    for (const { saveUninitialized, ...session } of cases) {
+      const { browserHasId, storeTouches, isModified, isSaved, wasSaved } = session
+      const shouldSave = !saveUninitialized && !wasSaved && !browserHasId ? isModified : !isSaved
+      // Neither session can be: it is saved as it is, and was never saved.
+      if (isSaved && !wasSaved && !browserHasId && isModified) continue
+      const shouldTouch = browserHasId && !shouldSave && storeTouches
+      const { act } = storeAct({ ...session, isGone: false }, { ...settings, saveUninitialized })
+      expect([session, saveUninitialized, act]).toEqual([
+        session,
+        saveUninitialized,
+        shouldSave ? 'save' : shouldTouch ? 'touch' : 'none',
+      ])
+    }
+  })
+
+  it.each<[string, Partial<StoreStanding>, Partial<typeof settings>, string]>([
+    ['a loaded session that nobody changed', {}, {}, 'touch'],
+    ['one that was changed', { isModified: true, isSaved: false }, {}, 'save'],
+    ['one that was changed, and that the app has saved', { isModified: true }, {}, 'touch'],
+    [
+      'a new one with nothing in it',
+      { browserHasId: false, isSaved: false, wasSaved: false },
+      {},
+      'nothing was put into the session',
+    ],
+    ['a new one with data', { browserHasId: false, isModified: true, isSaved: false, wasSaved: false }, {}, 'save'],
+    [
+      'a new one with data, and that the app has saved',
+      { browserHasId: false, isModified: true },
+      {},
+      'the store has it',
+    ],
+    ['one that is gone', { isGone: true }, {}, 'the session is gone'],
+    [
+      'one that nobody changed, where reading does not extend it',
+      {},
+      { extendsUnmodified: false },
+      'the store has it, and an unchanged session is not extended',
+    ],
+    ['one that was changed there', { isModified: true, isSaved: false }, { extendsUnmodified: false }, 'save'],
+    [
+      'one that nobody changed, in a store without touch',
+      { storeTouches: false },
+      {},
+      'the store has it, and cannot extend a session',
+    ],
+  ])('of %s', (_, session, options, expected) => {
+    const decision = storeAct({ ...stored, ...session }, { ...settings, ...options })
+    expect(decision.act === 'none' ? decision.why : decision.act).toBe(expected)
+  })
+})
+
+describe('what the browser is told', () => {
+  const looked: CookieStanding = {
+    isOpened: true,
+    isThere: true,
+    isGone: false,
+    isRefused: false,
+    browserHasId: true,
+    browserHasOldId: false,
+    isStored: true,
+    wasWritten: false,
+    hasDate: false,
+    isModified: false,
+  }
+  const fresh = { browserHasId: false, isStored: false }
+  const settings = { saveUninitialized: false, rolling: false, autoCommit: true }
+
+  it('is what express-session tells it', () => {
+    for (const { saveUninitialized, rolling, ...session } of everyCase(
+      'browserHasId',
+      'hasDate',
+      'isModified',
+      'saveUninitialized',
+      'rolling',
+    )) {
+      const { browserHasId, hasDate, isModified } = session
+      const shouldSetCookie = browserHasId ? rolling || (hasDate && isModified) : saveUninitialized || isModified
+      const { act } = cookieAct(
+        { ...looked, ...session, isStored: browserHasId },
+        { ...settings, saveUninitialized, rolling },
+      )
+      expect([session, saveUninitialized, rolling, act === 'send']).toEqual([
+        session,
+        saveUninitialized,
+        rolling,
+        shouldSetCookie,
+      ])
+    }
+  })
+
+  it.each<[string, Partial<CookieStanding>, Partial<typeof settings>, string]>([
+    ['a session that it has', {}, {}, 'the browser has it'],
+    ['a session that nobody looked at', { isOpened: false }, {}, 'nobody looked at the session'],
+    ['such a session, with rolling', { isOpened: false }, { rolling: true }, 'send'],
+    ['a new session with nothing in it', fresh, {}, 'nothing was put into the session'],
+    ['a new session that nobody looked at', { ...fresh, isOpened: false }, {}, 'nobody looked at the session'],
+    ['such a session, with saveUninitialized', { ...fresh, isOpened: false }, { saveUninitialized: true }, 'send'],
+    ['a new session that the app has saved empty', { ...fresh, isStored: true }, {}, 'send'],
+    ['a session whose id was renewed', { browserHasOldId: true }, {}, 'send'],
+    ['such a session that nobody looked at', { browserHasOldId: true, isOpened: false }, {}, 'send'],
+    ['a session that is gone', { isGone: true }, {}, 'the session is gone; its cookie leads nowhere'],
+    ['a session that the app has put away', { isThere: false }, {}, 'no session; its cookie leads nowhere'],
+    ['a session that could not be saved', { isRefused: true }, {}, 'the session could not be saved'],
+    [
+      'a new one that could not be saved',
+      { ...fresh, isRefused: true, isModified: true },
+      {},
+      'nothing was put into the session',
+    ],
+    ['a new one that an error handler has saved', { ...fresh, isRefused: true, wasWritten: true }, {}, 'send'],
+    [
+      'a changed session without autoCommit',
+      { ...fresh, isModified: true },
+      { autoCommit: false },
+      'nothing was put into the session',
+    ],
+    ['a saved session without autoCommit', { ...fresh, wasWritten: true }, { autoCommit: false }, 'send'],
+  ])('of %s', (_, session, options, expected) => {
+    const decision = cookieAct({ ...looked, ...session }, { ...settings, ...options })
+    if (decision.act === 'send') expect('send').toBe(expected)
+    else expect(decision.why + (decision.leadsNowhere ? '; its cookie leads nowhere' : '')).toBe(expected)
+  })
+})
