@@ -25,7 +25,7 @@ export interface FoundSession {
   readonly version: Version
   readonly snapshot: Snapshot
   /** The app has handed the record over itself, and may mean to create it. */
-  readonly byHand?: boolean
+  readonly fromApp?: boolean
 }
 
 /** See {@link Snapshot} for `fallback` and what is thrown. */
@@ -68,7 +68,7 @@ export class SessionRecord {
 
   readonly #owner: RecordOwner
   readonly #overwrites: boolean
-  readonly #byHand: boolean
+  readonly #fromApp: boolean
   /** The data that "modified" is measured against: as it was when the request got the session. */
   readonly #base: string
   #slot: SessionSlot
@@ -87,7 +87,7 @@ export class SessionRecord {
     this.snapshot = found?.snapshot
     this.#owner = owner
     this.#overwrites = owner.overwrites
-    this.#byHand = found?.byHand === true
+    this.#fromApp = found?.fromApp === true
     this.#base = found ? found.snapshot.data : '{}'
     this.#slot = slot
     this.#where = found
@@ -116,14 +116,11 @@ export class SessionRecord {
     return this.#where.in === 'nowhere any more' || (!this.#overwrites && this.#slot.isGone)
   }
 
-  /** How the record stands, for the decisions at the end of a request. `data`, `cookie`: the session as it is now. */
-  standing(data: string, cookie: CookieData): RecordStanding & { isModified: boolean; isSaved: boolean }
-  standing(): RecordStanding
-  standing(data?: string, cookie?: CookieData): RecordStanding {
+  /** How the record stands, for the decisions at the end of a request. */
+  standing(): RecordStanding {
     return {
-      ...(data !== undefined && cookie && { isModified: this.isModified(data), isSaved: this.isSaved(data, cookie) }),
       isGone: this.isGone,
-      isStored: this.#where.in === 'store' && !this.#byHand,
+      isStored: this.#where.in === 'store' && !this.#fromApp,
       wasSaved: this.#saved !== undefined,
       wasWritten: this.#written,
     }
@@ -192,8 +189,8 @@ export class SessionRecord {
     const updated = this.#slot.update(where.version, make)
     const saved = this.#stamped(ours, last)
     return chain(updated, (version) => {
-      if (version) return this.#agree(ours, saved, version, merged)
-      if (this.#byHand) return this.#create(ours, last)
+      if (version) return this.#stored(ours, saved, version, merged)
+      if (this.#fromApp) return this.#create(ours, last)
       this.#lose('not saved: the session was destroyed, or ran out, while this request went on')
     })
   }
@@ -202,7 +199,7 @@ export class SessionRecord {
     this.#owner.creating?.(this.id)
     const created = this.#slot.create(ours)
     const saved = this.#stamped(ours, last)
-    return chain(created, (version) => this.#agree(ours, saved, version))
+    return chain(created, (version) => this.#stored(ours, saved, version))
   }
 
   /** The data after the store had the session in its hands: some stores stamp it, which is not the app's change. */
@@ -210,7 +207,7 @@ export class SessionRecord {
     return this.#slot.mutates && !last ? serializeData(ours.session) : ours.data
   }
 
-  #agree(ours: Outgoing, saved: string, version: Version, merged = false): void {
+  #stored(ours: Outgoing, saved: string, version: Version, merged = false): void {
     this.#written = true
     this.#saved = saved
     // The app may have ended the session while the store was at work.
@@ -232,7 +229,7 @@ export class SessionRecord {
     }
     return chain(this.#slot.touch(session, loaded), (outcome) => {
       if (outcome === 'gone') return lose()
-      if (outcome !== 'changed' || !loaded || !session.announced) return undefined
+      if (outcome !== 'changed' || !loaded || !session.cookieWillBeSent) return undefined
       // The browser must not be told the lifetime that the session had before.
       return chain(this.#slot.read(), (version) => {
         if (!version) return lose()
@@ -242,10 +239,10 @@ export class SessionRecord {
   }
 
   /**
-   * Moves the session to another id, as far as it has been saved; what `leave` makes stays under the old one. Other
+   * Moves the session to another id, as far as it has been saved; what `pointTo` makes stays under the old one. Other
    * requests may be at work on the session, whose changes come along. The new id is published when its record is whole.
    */
-  renew(id: string, cookie: Cookie, leave: (cookie: Cookie) => Outgoing): Awaitable<void> {
+  renew(id: string, cookie: Cookie, pointTo: (cookie: Cookie) => Outgoing): Awaitable<void> {
     const where = this.#where
     if (where.in !== 'store' || this.isGone) return undefined
     const ours = { attributes: cookie.data, data: where.data }
@@ -261,7 +258,7 @@ export class SessionRecord {
         // Another request was first.
         const moved = slot.id !== from
         other = !moved && isSame(held, current, where.cookie) ? undefined : held
-        return other ? undefined : leave(next.cookie)
+        return other ? undefined : pointTo(next.cookie)
       }
       return chain(target.create(next), (created) =>
         chain(slot.update(current, make), (held): Awaitable<void> => {
@@ -315,10 +312,10 @@ export class SessionRecord {
 }
 
 /** Our changes on top of what another request has stored. */
-function merge(known: Stored, ours: Pick<Outgoing, 'attributes' | 'data'>, current: Version): Outgoing {
-  const theirs = new Snapshot(current.record, known.cookie)
-  const data = mergeData(known.data, ours.data, theirs.data)
-  const cookie = mergeCookie(known.cookie, ours.attributes, theirs.cookie)
+function merge(base: Stored, ours: Pick<Outgoing, 'attributes' | 'data'>, current: Version): Outgoing {
+  const theirs = new Snapshot(current.record, base.cookie)
+  const data = mergeData(base.data, ours.data, theirs.data)
+  const cookie = mergeCookie(base.cookie, ours.attributes, theirs.cookie)
   debug('merged with what another request has stored')
   return new Outgoing(cookie, () => Object.assign({ cookie }, JSON.parse(data)), data)
 }

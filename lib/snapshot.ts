@@ -136,7 +136,7 @@ function withFlash({ _flash, ...record }: StoredObject): Record<string, unknown>
 /** A session on its way to a store: each part is made only for the store that wants it. */
 export class Outgoing {
   /** The browser will be told that the session lives on: a store must not take that for granted. */
-  announced = false
+  cookieWillBeSent = false
   /** The id that the session has until this has been written: of the two, one is to be counted. */
   replaces: string | undefined
   readonly cookie: Cookie

@@ -78,7 +78,7 @@ Store.prototype.load = function load(sid: string, callback: GetCallback): void {
 
 Store.prototype.createSession = function createSession(req: StoreRequest, data: SessionData): Session & SessionData {
   const found = foundSession(slotIn(this, req.sessionID), { record: data as never })
-  return openSession(req, loadedRecord(req, { ...found, byHand: true })) as Session & SessionData
+  return openSession(req, loadedRecord(req, { ...found, fromApp: true })) as Session & SessionData
 }
 
 /** A session of a store, for who belongs to no middleware. */

@@ -185,7 +185,7 @@ export class FileStore extends DriverStore {
     const { cookie } = session
     const expires = date ?? Date.now() + this.ttl
     const file = this.#folder.fileOf(sid)
-    if (!session.announced && lastsAlmost(live(this.#seen.get(file)), cookie, expires)) return undefined
+    if (!session.cookieWillBeSent && lastsAlmost(live(this.#seen.get(file)), cookie, expires)) return undefined
     const touched = await this.#folder.writes.run(() => extend(file, sid, { cookie, expires, loaded }))
     if (touched !== 'differs') return touched
     let outcome: Touched = 'gone'

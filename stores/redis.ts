@@ -246,7 +246,7 @@ export class RedisStore extends DriverStore {
   ): Awaitable<Touched> {
     const until = this.#until(expires)
     const kept = this.#kept.get(sid)
-    if (kept && !session.announced) {
+    if (kept && !session.cookieWillBeSent) {
       const longer = until - kept.until
       if (longer >= 0 && longer < Math.min(SLACK_MS, (until - Date.now()) * SLACK_PART)) return kept.pending
     }

@@ -87,7 +87,7 @@ describe('what the browser is told', () => {
     isStored: true,
     wasWritten: false,
     hasDate: false,
-    isModified: false,
+    isModified: () => false,
   }
   const fresh = { browserHasId: false, isStored: false }
   const settings = { saveUninitialized: false, rolling: false, autoCommit: true }
@@ -103,7 +103,7 @@ describe('what the browser is told', () => {
       const { browserHasId, hasDate, isModified } = session
       const shouldSetCookie = browserHasId ? rolling || (hasDate && isModified) : saveUninitialized || isModified
       const { act } = cookieAct(
-        { ...looked, ...session, isStored: browserHasId },
+        { ...looked, browserHasId, hasDate, isModified: () => isModified, isStored: browserHasId },
         { ...settings, saveUninitialized, rolling },
       )
       expect([session, saveUninitialized, rolling, act === 'send']).toEqual([
@@ -130,14 +130,14 @@ describe('what the browser is told', () => {
     ['a session that could not be saved', { isRefused: true }, {}, 'the session could not be saved'],
     [
       'a new one that could not be saved',
-      { ...fresh, isRefused: true, isModified: true },
+      { ...fresh, isRefused: true, isModified: () => true },
       {},
       'nothing was put into the session',
     ],
     ['a new one that an error handler has saved', { ...fresh, isRefused: true, wasWritten: true }, {}, 'send'],
     [
       'a changed session without autoCommit',
-      { ...fresh, isModified: true },
+      { ...fresh, isModified: () => true },
       { autoCommit: false },
       'nothing was put into the session',
     ],

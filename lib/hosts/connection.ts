@@ -35,8 +35,8 @@ export class Connection {
   #ignores = false
   /** The app has wanted the connection closed while its answer was held. */
   #closing = false
-  /** The head of the answer says so. */
-  #announced = false
+  /** The head of the answer has announced that. */
+  #closeAnnounced = false
   /** The request's own `destroy`, which the app has called then. */
   #destroy: (() => void) | undefined
 
@@ -76,7 +76,7 @@ export class Connection {
   /** The head leaves now, and announces that the connection will be closed, if the app has wanted that. */
   announce(): void {
     if (!this.#closing || this.#isHttp2) return
-    this.#announced = true
+    this.#closeAnnounced = true
     this.#res.setHeader('Connection', 'close')
   }
 
@@ -88,7 +88,7 @@ export class Connection {
     if (!this.#closing) return
     const [req, below] = [this.#req, this.#below]
     if (this.#isHttp2) below?.close?.()
-    else if (this.#announced || !req.complete) {
+    else if (this.#closeAnnounced || !req.complete) {
       this.#res.once('finish', () => {
         if (this.#destroy) this.#destroy()
         else if (req.complete) below?.destroySoon?.()

@@ -51,7 +51,7 @@ export interface CookieStanding extends Pick<RecordStanding, 'isGone' | 'isStore
   /** The cookie has a date of expiry. */
   readonly hasDate: boolean
   /** See {@link StoreStanding}. Asked only where it matters: to know it, the session is serialised. */
-  readonly isModified: boolean
+  readonly isModified: () => boolean
 }
 
 /** Whether the response carries the session's cookie (shouldSetCookie). */
@@ -75,9 +75,9 @@ export function cookieAct(
 function isCookieDue(session: CookieStanding, settings: Parameters<typeof cookieAct>[1]): boolean {
   if (session.isRefused || !settings.autoCommit) return session.wasWritten
   if (session.browserHasId) {
-    return session.browserHasOldId || settings.rolling || (session.hasDate && session.isModified)
+    return session.browserHasOldId || settings.rolling || (session.hasDate && session.isModified())
   }
-  return settings.saveUninitialized || session.isStored || session.isModified
+  return settings.saveUninitialized || session.isStored || session.isModified()
 }
 
 const GONE = 'the session is gone'

@@ -192,7 +192,7 @@ export class Lifecycle {
     const outgoing = new Outgoing(session?.cookie ?? cookie, () => session ?? this.requireSession(), data)
     if (decision.act === 'save') return record.write(outgoing, true)
     this.#isExtending = true
-    outgoing.announced = settings.rolling
+    outgoing.cookieWillBeSent = settings.rolling
     return record.touch(outgoing)
   }
 
@@ -268,7 +268,7 @@ export class Lifecycle {
       return decision.leadsNowhere ? this.#browser.expiredCookie() : undefined
     }
     if (!cookie || !this.#browser.accepts(id, cookie.secure)) return undefined
-    if (settings.extendsUnmodified || !standing.browserHasId || standing.isModified) this.#session.refresh(cookie)
+    if (settings.extendsUnmodified || !standing.browserHasId || standing.isModified()) this.#session.refresh(cookie)
     return this.#browser.cookieFor(id, (record?.mergedCookie ?? cookie).data)
   }
 

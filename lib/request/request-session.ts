@@ -354,16 +354,17 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     }
     const record = this.#recordOf(state) as SessionRecord
     const data = session ? serializeData(session) : (record.snapshot as Snapshot).data
-    const stands = record.standing(data, cookie)
-    const isModified = session !== undefined && (stands.isModified || record.id !== this.#firstId)
+    const { isGone, wasSaved } = record.standing()
+    const isModified = session !== undefined && this.#isModified(session, record, data)
     if (session) this.#committed = { session, record, data, isModified }
     const standing = {
-      ...stands,
       browserHasId: this.#browser.sessionId === id,
       storeTouches: port.touches,
+      isGone,
       isModified,
       // Nobody can have changed a session that nobody has looked at.
-      isSaved: session ? stands.isSaved : stands.wasSaved,
+      isSaved: session ? record.isSaved(data, cookie) : wasSaved,
+      wasSaved,
     }
     return { session, hasOwnSave: session !== undefined && hasOwnSave(session), record, cookie, data, standing }
   }
@@ -381,18 +382,18 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const isAsked = isThere && (isOpened || state.at === 'open' || settings.rolling || this.#browser.hasOldId)
     const record = isAsked ? this.#recordOf(state) : undefined
     const cookie = isAsked ? this.#cookieOf(state) : undefined
-    const isModified = (): boolean => state.at === 'open' && this.#isModifiedNow(state.session)
+    const { isGone, isStored, wasWritten } = record?.standing() ?? NOT_STORED
     const standing = {
-      ...(record?.standing() ?? NOT_STORED),
       isOpened,
       isThere,
+      isGone,
       isRefused: this.phase === 'refused',
       browserHasId: this.#browser.sessionId === this.#req.sessionID,
       browserHasOldId: this.#browser.hasOldId,
+      isStored,
+      wasWritten,
       hasDate: cookie?.expires != null,
-      get isModified() {
-        return isModified()
-      },
+      isModified: (): boolean => state.at === 'open' && this.#isModifiedNow(state.session),
     }
     return { id: state.at === 'open' ? state.session.id : this.#firstId, record, cookie, standing }
   }
