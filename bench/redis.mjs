@@ -9,7 +9,10 @@ export function hasRedis() {
   return spawnSync('redis-server', ['--version']).status === 0
 }
 
-/** Starts a server that keeps its files, if any, in `folder`. */
+/**
+ * Starts a server that keeps its files, if any, in `folder`.
+ * @param {string} folder
+ */
 export async function startRedis(folder) {
   const port = await freePort()
   const server = spawn(
@@ -35,6 +38,8 @@ export async function startRedis(folder) {
 /**
  * Runs `work` and returns how often each command came from a client meanwhile. INFO commandstats cannot tell: it
  * counts what a script does as if clients had sent it, so this reads MONITOR, which marks it.
+ * @param {number} port
+ * @param {() => unknown} work
  */
 export async function watchCommands(port, work) {
   const socket = connect({ port, host: '127.0.0.1' })
@@ -52,14 +57,16 @@ export async function watchCommands(port, work) {
   socket.destroy()
   other.destroy()
 
+  /** @type {Record<string, number>} */
   const counts = {}
-  for (const [, from, command] of log.matchAll(/^\+[\d.]+ \[\d+ ([^\]]+)\] "(\w+)"/gm)) {
+  for (const [, from, command = ''] of log.matchAll(/^\+[\d.]+ \[\d+ ([^\]]+)\] "(\w+)"/gm)) {
     const name = command.toLowerCase()
     if (from !== 'lua' && name !== 'echo') counts[name] = (counts[name] ?? 0) + 1
   }
   return counts
 }
 
+/** @param {number} port */
 async function answers(port) {
   const socket = connect({ port, host: '127.0.0.1' })
   try {
@@ -75,7 +82,7 @@ async function answers(port) {
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const { port } = server.address()
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address())
   server.close()
   return port
 }

@@ -122,9 +122,7 @@ async function visit(server: Running, { checksPasswords }: { checksPasswords: bo
 }
 
 describe('the example for', () => {
-  const onBun = it.skipIf(!bun)
-
-  it.concurrent.skipIf(!bun).each([
+  it.skipIf(!bun).concurrent.each([
     ['bunWay', 'bunway.ts', true],
     ['bun-router', 'bun-router.ts', true],
     ['bare fetch', 'fetch.ts', false],
@@ -147,7 +145,7 @@ describe('the example for', () => {
     }
   })
 
-  onBun.skipIf(redisMissing !== undefined)(
+  it.skipIf(!bun || redisMissing !== undefined)(
     'bun-router keeps its sessions in Redis where REDIS_URL says so',
     async () => {
       const redis: RedisServer = await startRedis()

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import connectPg from 'connect-pg-simple'
 import * as connectRedis from 'connect-redis'
-import IoRedis from 'ioredis'
+import { Redis as IoRedis } from 'ioredis'
 import memoryStore from 'memorystore'
 import pg from 'pg'
 import { createClient, createCluster } from 'redis'
@@ -527,7 +527,7 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
   it('but not where express-session takes it: a store without destroy(), which works until a session is to end', async () => {
     const said = await warnings(async ({ entries, MemoryStore, Store }) => {
       const memory = new MemoryStore()
-      class Lasting extends Store {
+      abstract class Lasting extends Store {
         get(sid: string, done: Anything) {
           memory.get(sid, done)
         }

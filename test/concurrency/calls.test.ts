@@ -59,7 +59,7 @@ async function overlap(
 
 describe('a store of somebody else', () => {
   const foreign = {
-    callbacks: () => new (callbackStore({ Store: Store as never }))(() => 0),
+    callbacks: () => new (callbackStore({ Store }))(() => 0),
     promises: () => new PromiseStore(() => 0),
   }
 

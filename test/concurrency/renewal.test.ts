@@ -344,7 +344,7 @@ describe('an id that is renewed', () => {
   it('is found through a store whose methods somebody has replaced', async () => {
     const store = new MemoryStore()
     const { get } = store
-    store.get = ((sid: string, callback: never) => get.call(store, sid, callback)) as never
+    store.get = ((sid: string, callback: never) => Reflect.apply(get, store, [sid, callback])) as never
     const site = await open(store, options)
     const { browser } = await site.visitor()
     pass(RENEW_AFTER)

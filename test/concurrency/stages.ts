@@ -1,5 +1,6 @@
 // The stores of the table as stages for played requests: every call to the store waits for its turn and is watched.
 
+import type { Awaitable } from '../../lib/awaitable.ts'
 import { MemoryStore } from '../../lib/index.ts'
 import type { Driver, Version } from '../../lib/port/slot.ts'
 import { DRIVER } from '../../lib/port/slot.ts'
@@ -100,10 +101,10 @@ function withDriver(store: AnyStore, driver: Driver): void {
 
 function farAway(driver: Driver, watcher: Watcher): Driver {
   const call =
-    <A extends unknown[], T>(name: string, method: (sid: string, ...args: A) => T) =>
-    (sid: string, ...args: A): Promise<Awaited<T>> =>
+    <A extends unknown[], T>(name: string, method: (sid: string, ...args: A) => Awaitable<T>) =>
+    (sid: string, ...args: A): Promise<T> =>
       watcher.schedule.call(`${watcher.caller}: ${name} ${sid}`, () =>
-        watcher.watch(sid, name === 'read' || name === 'take', async () => await method(sid, ...args)),
+        watcher.watch(sid, name === 'read' || name === 'take', async () => method(sid, ...args)),
       )
   return {
     read: call('read', driver.read),

@@ -31,7 +31,7 @@ const secret = 'a secret of these tests, long enough'
 
 // biome-ignore lint/suspicious/noExplicitAny: stores as people write them
 type Any = any
-type Done = (error?: unknown, session?: unknown) => void
+type Done = (error?: unknown, session?: Any) => void
 
 /** What a store of either kind keeps. `missing`: what it answers for an id that it does not know. */
 class Shelf {
@@ -370,7 +370,7 @@ it('options of get stay at their defaults where the store is known to answer by 
 
 it('store.regenerate calls back on a promise-style store, too', async () => {
   const shelf = new Shelf(null)
-  const store = Object.assign(new (class extends (Store as Any) {})(), byPromise(shelf), {
+  const store: Any = Object.assign(new (class extends (Store as Any) {})(), byPromise(shelf), {
     get: async (sid: string) => shelf.find(sid),
   })
   session({ secret, store, resave: false, saveUninitialized: false })

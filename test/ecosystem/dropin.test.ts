@@ -59,7 +59,7 @@ const slowly = <S extends object>(store: S): S => {
 }
 
 describe('a store', () => {
-  it.each([false, null, undefined])('that is %s is a MemoryStore', async (store) => {
+  it.each([false, null, undefined] as const)('that is %s is a MemoryStore', async (store) => {
     const browser = await open(login, { store })
     await browser.get('/login')
     expect(await user(browser)).toBe('ann')

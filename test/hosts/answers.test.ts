@@ -91,7 +91,9 @@ const hosts: [name: string, start: Start | undefined][] = [
   ['node:http', app((answers) => answers.listener)],
   [
     'Express 5 on Bun',
-    bun && ((onSaveError) => spawnServer(bun as string, ['test/hosts/fixture/serve.ts', 'answers', onSaveError ?? ''])),
+    bun === undefined
+      ? undefined
+      : (onSaveError) => spawnServer(bun as string, ['test/hosts/fixture/serve.ts', 'answers', onSaveError ?? '']),
   ],
 ]
 

@@ -65,14 +65,17 @@ describe.concurrent('FileStore in several processes', () => {
     for (const [sid, n] of Object.entries(total)) expect([sid, (await store.get(sid))?.n]).toEqual([sid, n])
   })
 
-  it.each([['Node', undefined], ...(bun ? [['Bun', bun]] : [])])('does not keep %s from ending', async (_, bun) => {
-    const { path, store } = await open()
-    const process = await start('end', path, 0, bun)
-    process.go()
-    await process.ended
-    expect([process.said, process.complaints()]).toEqual([['saved'], ''])
-    expect(await store.get('last')).toBeDefined()
-  })
+  it.each<[string, string | undefined]>([['Node', undefined], ...(bun ? [['Bun', bun] as [string, string]] : [])])(
+    'does not keep %s from ending',
+    async (_, bun) => {
+      const { path, store } = await open()
+      const process = await start('end', path, 0, bun)
+      process.go()
+      await process.ended
+      expect([process.said, process.complaints()]).toEqual([['saved'], ''])
+      expect(await store.get('last')).toBeDefined()
+    },
+  )
 
   it.runIf(bun)('passes its tests under Bun', async () => {
     const pattern = `^(?!.*(${waits.join('|')}))`

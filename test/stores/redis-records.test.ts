@@ -576,13 +576,18 @@ describe.skipIf(redisMissing)('a serializer of RedisStore', () => {
 })
 
 describe.skipIf(redisMissing)('a client that the app has not connected', () => {
-  it.each([
-    ['node-redis 6', createClient],
-    ['node-redis 5', createClient5],
-  ])('is connected by the first command, once: %s', async (_, create) => {
+  interface Idle {
+    readonly isOpen: boolean
+    destroy(): void
+  }
+  const clients: Record<string, (options: { url: string }) => Idle> = {
+    'node-redis 6': createClient,
+    'node-redis 5': createClient5,
+  }
+  it.each(Object.entries(clients))('is connected by the first command, once: %s', async (_, create) => {
     const idle = create({ url: server.url })
     const connect = vi.spyOn(Object.getPrototypeOf(idle), 'connect')
-    const store = new RedisStore({ client: idle as RedisStoreClient })
+    const store = new RedisStore({ client: idle as unknown as RedisStoreClient })
     expect(idle.isOpen).toBe(false)
     await Promise.all([store.set('one', plain({ n: 1 })), store.get('two'), store.length()])
     expect(connect).toHaveBeenCalledOnce()

@@ -72,13 +72,9 @@ describe.skipIf(redisMissing)('requests', () => {
     return sent
   }
 
-  it.each([
+  it.each<[string, () => { client?: unknown; url?: string }, (opened: { client?: unknown }) => void]>([
     ['node-redis', () => ({ client }), () => {}],
-    [
-      'ioredis',
-      () => ({ client: new Redis(server.url) }),
-      ({ client }: { client?: unknown }) => (client as Redis).disconnect(),
-    ],
+    ['ioredis', () => ({ client: new Redis(server.url) }), ({ client }) => (client as Redis).disconnect()],
     ['its own client', () => ({ url: server.url }), () => {}],
   ])('that only read cost one command, that write two: %s', async (_, open, close) => {
     const opened = open()

@@ -220,7 +220,7 @@ export class SlowStore extends Store {
     this.#write(() => this.records.set(sid, json), done)
   }
 
-  touch(sid: string, data: { cookie: unknown }, done?: Done) {
+  override touch(sid: string, data: { cookie: unknown }, done?: Done) {
     this.#write(() => {
       const record = this.records.get(sid)
       if (record) this.records.set(sid, JSON.stringify({ ...JSON.parse(record), cookie: data.cookie }))

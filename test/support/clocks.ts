@@ -32,7 +32,8 @@ export async function whileClocksStand<T>(work: () => Promise<T>, { ticks, but }
     limit = setTimeout(() => reject(new Error('it hangs while clocks and timers are faked')), 240_000)
   })
   vi.useFakeTimers({ toFake: ALL.filter((name) => name !== but), now: Date.now() })
-  if (ticks) process.nextTick = (call: (...args: never[]) => void, ...args) => void missed.push(() => call(...args))
+  if (ticks)
+    process.nextTick = (call: (...args: never[]) => void, ...args: never[]) => void missed.push(() => call(...args))
   try {
     return await Promise.race([work(), hanging])
   } finally {

@@ -18,7 +18,7 @@ export class Browser {
     this.#base = base
   }
 
-  async get(path: string, init: RequestInit = {}): Promise<Reply> {
+  async get(path: string, init: RequestInit & { duplex?: 'half' } = {}): Promise<Reply> {
     const headers = new Headers(init.headers)
     if (!headers.has('cookie') && this.cookies.size > 0) headers.set('cookie', this.header)
     const response = await fetch(this.#base + path, {

@@ -2,13 +2,13 @@
 export * from '../../lib/index.ts'
 export { default as session } from '../../lib/index.ts'
 
-declare module '../../lib/session.ts' {
+declare module 'unisession' {
   interface SessionData {
-    cart?: unknown
-    count?: number
-    paid?: number
-    seen?: string
-    user?: string
-    visits?: number
+    cart: unknown
+    count: number
+    paid: number
+    seen: string
+    user: string
+    visits: number
   }
 }

@@ -11,6 +11,13 @@ declare module 'pg'
 declare module 'polka'
 declare module 'session-file-store'
 
+declare module 'bun:test' {
+  export { afterAll, describe, expect, it } from 'vitest'
+}
+declare const Bun: {
+  RedisClient: new (url?: string) => import('../../stores/redis.ts').RedisStoreClient & { close(): void }
+}
+
 declare namespace Express {
   interface Request {
     // connect-flash

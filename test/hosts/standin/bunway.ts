@@ -15,13 +15,15 @@ export class Req {
   route: { path: string; method: string } | null = null
   body: unknown
   baseUrl = ''
-  app?: Settings
+  app?: Settings | undefined
   res?: Res
   #cookies?: Record<string, string>
-  constructor(
-    readonly original: Request,
-    public path: string,
-  ) {}
+  readonly original: Request
+  path: string
+  constructor(original: Request, path: string) {
+    this.original = original
+    this.path = path
+  }
   get #url() {
     return new URL(this.original.url)
   }
@@ -83,7 +85,7 @@ export class Req {
 export class Res {
   [key: string]: any
   locals: Record<string, unknown> = {}
-  app?: Settings
+  app?: Settings | undefined
   req?: Req
   #status = 200
   _headersMap = new Map<string, string>()
