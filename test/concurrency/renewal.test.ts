@@ -58,7 +58,7 @@ async function during(site: Site, browser: Browser, path: string, meanwhile: () 
 
 /** Every way to end a session, by a process that renews ids and by one that does not. */
 const enders = ['/logout', '/unset', '/renew', '/renew-keep', '/store-destroy', '/store-regenerate'].flatMap((end) =>
-  [true, false].map((renews) => [end, renews, renews ? '' : ' without renewAfter'] as const),
+  [true, false].map((renews) => [renews ? end : `${end} without renewAfter`, end, renews] as const),
 )
 
 const look = async (browser: Browser): Promise<{ id: string; data: object }> => (await browser.get('/look')).json
@@ -208,7 +208,7 @@ describe.each(kinds)('on $name an id that is renewed', (kind) => {
     await site.stop()
   })
 
-  it.each(enders)('does not outlive %s%3$s, whoever is first', (end, renewing) =>
+  it.each(enders)('does not outlive %s, whoever is first', (_, end, renewing) =>
     play(kind, async ({ store, site }) => {
       // What is done to a third-party store past `req.session` is its own business.
       if (end.startsWith('/store') && !kind.bundled) return

@@ -654,7 +654,7 @@ describe('the options of RedisStore', () => {
     [{ serializer: null }, /serializer option/],
     [{ scanCount: 0 }, /scanCount option/],
     [{ scanCount: 1.5 }, /scanCount option/],
-  ])('are refused by name when they make no sense: %j', (options, message) => {
+  ])('are refused by name when they make no sense: %o', (options, message) => {
     const made = () => new RedisStore(options as never)
     expect(made).toThrow(TypeError)
     expect(made).toThrow(message)
