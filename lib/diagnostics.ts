@@ -28,6 +28,7 @@ export type WarningCode =
   | 'WARN_SESSION_SECOND'
   | 'WARN_SESSION_SECRET'
   | 'WARN_SESSION_STORE'
+  | 'WARN_SESSION_STORE_SILENT'
 
 /** True when `list`, as in DEBUG or NO_DEPRECATION, has one of `names` (`*` is a wildcard, `-name` excludes). */
 export function listed(list: string | undefined, names: readonly string[] = NAMES): boolean {

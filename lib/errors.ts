@@ -8,7 +8,9 @@ export type SessionErrorCode =
   | 'ERR_SESSION_OPTION'
   | 'ERR_SESSION_SECRET'
   | 'ERR_SESSION_SERIALIZE'
+  | 'ERR_SESSION_SIZE'
   | 'ERR_SESSION_STORE'
+  | 'ERR_SESSION_TIMEOUT'
 
 /** An error of the session layer, told apart by its `code`. */
 export class SessionError extends Error {

@@ -11,9 +11,12 @@ import { type Next, serveConnect } from './hosts/connect.ts'
 import { type FetchNext, serveFetch } from './hosts/fetch.ts'
 import { checkStore } from './lint.ts'
 import { type Dialect, readOptions, type SessionOptions, type Settings } from './options.ts'
-import { type AnyStore, portOf, secretsOf, setSecrets } from './port/port.ts'
+import { encryptWith } from './port/encrypt.ts'
+import { hashIds } from './port/hash.ts'
+import { type AnyStore, ownerOf, portOf, setOwner } from './port/port.ts'
 import { SessionSlot } from './port/renewed.ts'
-import type { StorePort } from './port/slot.ts'
+import { limitSize } from './port/size.ts'
+import type { Layer, StorePort } from './port/slot.ts'
 import { foundSession } from './record.ts'
 import type { RequestLike } from './request/host.ts'
 import { LateChanges } from './request/late-changes.ts'
@@ -128,12 +131,15 @@ function createService(settings: Settings, store: AnyStore, dialect: Dialect): S
         'process, and no other shares them; use another store, or new MemoryStore({ max }) to bound its memory',
     )
   }
-  const port = portOf(store, {
+  const layers = layersOf(settings)
+  const use = {
     unit: dialect.ttlUnit ?? 'ms',
     concurrency: settings.concurrency,
     renews: settings.renewAfter !== undefined,
-  })
-  setSecrets(store, settings.secrets ?? [])
+    timeout: settings.storeTimeout,
+  }
+  const port = portOf(store, use, layers)
+  setOwner(store, { secrets: settings.secrets ?? [], layers })
   const service: Service = {
     settings,
     store,
@@ -148,6 +154,15 @@ function createService(settings: Settings, store: AnyStore, dialect: Dialect): S
     ;(store as Partial<Store>).generate = (req: StoreRequest): void => generateSession(service, req as RequestLike)
   }
   return service
+}
+
+/** What the options make of ids and records on their way to the store, the innermost first. */
+function layersOf({ hashId, encrypt, maxSize }: Settings): Layer[] {
+  const layers: Layer[] = []
+  if (hashId) layers.push(hashIds)
+  if (encrypt) layers.push(encryptWith(encrypt))
+  if (maxSize !== undefined) layers.push(limitSize(maxSize))
+  return layers
 }
 
 const connections = new WeakMap<object, Service['connection']>()
@@ -184,7 +199,7 @@ function createSessionOf(store: AnyStore, port: StorePort): Service['createSessi
   const isBase = holder && Object.hasOwn(holder, 'regenerate') && Object.hasOwn(holder, 'load')
   if (isBase && holder !== target && Object.isExtensible(target)) {
     const own = (req: StoreRequest, data: object): unknown => {
-      const slot = new SessionSlot(port, req.sessionID as string, secretsOf(store))
+      const slot = new SessionSlot(port, req.sessionID as string, ownerOf(store).secrets)
       return openSession(req, loadedRecord(req, foundSession(slot, { record: data as Stored })))
     }
     OURS.add(own)

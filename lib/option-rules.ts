@@ -1,6 +1,8 @@
 // How an added option is checked: each is one row of a table, from its name to one of these rules.
 
+import { createHmac } from 'node:crypto'
 import { optionError } from './errors.ts'
+import type { Secret } from './signature.ts'
 
 /** Gives an option's value, or its default. `option` is how errors call it. @throws TypeError for a wrong value. */
 export type OptionRule<T> = (given: unknown, option: string) => T
@@ -29,6 +31,30 @@ export function milliseconds(least: { above: number } | { from: number }): Optio
     if (given === undefined || (Number.isFinite(given) && isRight)) return given as number | undefined
     const words = 'above' in least ? `above ${least.above}` : `from ${least.from}`
     throw optionError(`${option} option must be a number of milliseconds ${words}`)
+  }
+}
+
+/** A whole number above 0. Default: undefined. */
+export const wholeNumber: OptionRule<number | undefined> = (given, option) => {
+  if (given === undefined || (Number.isInteger(given) && Number(given) > 0)) return given as number | undefined
+  throw optionError(`${option} option must be a whole number above 0`)
+}
+
+/** One secret or a list of them, the newest first. Default: undefined. */
+export const secrets: OptionRule<readonly Secret[] | undefined> = (given, option) => {
+  if (given === undefined) return undefined
+  const list: unknown[] = Array.isArray(given) ? given : [given]
+  if (list.length > 0 && list.every(isSecret)) return list as Secret[]
+  throw optionError(`${option} option must be a secret, such as a string of 32 random bytes, or a list of them`)
+}
+
+function isSecret(secret: unknown): boolean {
+  if (secret === '') return false
+  try {
+    createHmac('sha256', secret as string)
+    return true
+  } catch {
+    return false
   }
 }
 

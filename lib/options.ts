@@ -6,7 +6,17 @@ import { cookieWithDefaults } from './defaults.ts'
 import { deprecate } from './diagnostics.ts'
 import { optionError, SessionError } from './errors.ts'
 import { lintCookie, lintExpiry, lintOptions } from './lint.ts'
-import { flag, milliseconds, type OptionRule, oneOf, readByRules, type Values, withDefault } from './option-rules.ts'
+import {
+  flag,
+  milliseconds,
+  type OptionRule,
+  oneOf,
+  readByRules,
+  secrets,
+  type Values,
+  wholeNumber,
+  withDefault,
+} from './option-rules.ts'
 import type { TtlUnit } from './port/slot.ts'
 import { generateId, type Secret } from './signature.ts'
 import type { CallbackStore, PromiseStore, Store } from './store.ts'
@@ -73,15 +83,41 @@ export interface SessionOptions {
    * are given its new cookie. After that the old id is refused, and the middleware emits `reuse`. Default 30 000.
    */
   renewGrace?: number | undefined
+  /**
+   * Keeps sessions under a SHA-256 hash of their ids, so that who reads the store learns no id that works. Sessions that
+   * are stored under plain ids are still found, and moved when they are read; start all processes with it at once.
+   * The store's own methods find a session by its id where the store is a bundled one. Default `false`.
+   */
+  hashId?: boolean | undefined
+  /**
+   * Encrypts the data of sessions with AES-256-GCM, each bound to its id. Of a list of secrets the first encrypts and all
+   * decrypt, so a new secret goes to the front. Sessions that are not encrypted are still read. A session that none of
+   * the secrets opens counts as missing, and is left alone. The cookie's attributes stay readable. Default: none.
+   */
+  encrypt?: Secret | Secret[] | undefined
+  /**
+   * The largest session that is stored, in bytes of its JSON. A larger one is an error of the save, `ERR_SESSION_SIZE`,
+   * and does not reach the store. Default: no limit.
+   */
+  maxSize?: number | undefined
+  /**
+   * For how many milliseconds a call of the store is waited for. A call that takes longer counts as failed, with
+   * `ERR_SESSION_TIMEOUT`. Default: no limit; a store that has not answered in 10 seconds is named by a warning, once.
+   */
+  storeTimeout?: number | undefined
 }
 
 /** The options that express-session has not, each with its rule. */
 const ADDED = {
   clearCookie: flag(false),
   concurrency: oneOf('merge', 'reread', 'overwrite'),
+  encrypt: secrets,
+  hashId: flag(false),
+  maxSize: wholeNumber,
   onSaveError: oneOf('answer', 'fail'),
   renewAfter: milliseconds({ above: 0 }),
   renewGrace: withDefault(milliseconds({ from: 0 }), 30_000),
+  storeTimeout: milliseconds({ above: 0 }),
 } satisfies Partial<Record<keyof SessionOptions, OptionRule<unknown>>>
 
 /** What an entry for one host promises that the options do not say. */

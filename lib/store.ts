@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events'
 import { chain, settle } from './awaitable.ts'
-import { type AnyStore, portOf, secretsOf } from './port/port.ts'
+import { type AnyStore, ownerOf, portOf } from './port/port.ts'
 import { SessionSlot } from './port/renewed.ts'
 import type { Version } from './port/slot.ts'
 import { foundSession } from './record.ts'
@@ -83,7 +83,7 @@ Store.prototype.createSession = function createSession(req: StoreRequest, data: 
 
 /** A session of a store, for who belongs to no middleware. */
 function slotIn(store: Store, id: unknown): SessionSlot {
-  return new SessionSlot(portOf(store as AnyStore), id as string, secretsOf(store))
+  return new SessionSlot(portOf(store as AnyStore), id as string, ownerOf(store).secrets)
 }
 
 /** A store of any other package: what `session()` needs of it, whatever its types say of sessions and requests. */

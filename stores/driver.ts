@@ -1,12 +1,14 @@
 // What the bundled stores share: the public surface of a store, written once over a small driver.
 
 import { chain, settle } from '../lib/awaitable.ts'
-import { type Cookie, expiryOf } from '../lib/cookie.ts'
+import type { Cookie } from '../lib/cookie.ts'
 import { BundledSlot } from '../lib/port/bundled.ts'
+import { isSealed } from '../lib/port/encrypt.ts'
+import { isKey } from '../lib/port/hash.ts'
 import { isPointer } from '../lib/port/pointer.ts'
-import { secretsOf } from '../lib/port/port.ts'
+import { around, ownerOf } from '../lib/port/port.ts'
 import { SessionSlot } from '../lib/port/renewed.ts'
-import { DRIVER, type Driver } from '../lib/port/slot.ts'
+import { DRIVER, type Driver, type Slot } from '../lib/port/slot.ts'
 import type { ErrorCallback, SessionData } from '../lib/session.ts'
 import { Outgoing, type Stored } from '../lib/snapshot.ts'
 import { type AllCallback, type GetCallback, type LengthCallback, Store } from '../lib/store.ts'
@@ -41,7 +43,7 @@ export abstract class DriverStore extends Store {
     return settle(
       undefined,
       () =>
-        chain(this.driver.read(sid), (version) =>
+        chain(this.#slot(sid).read(), (version) =>
           version && !isPointer(version.record) ? this.parse(sid, version.record) : this.nothing,
         ),
       callback as ErrorCallback,
@@ -65,7 +67,7 @@ export abstract class DriverStore extends Store {
     const given = typeof third === 'number' ? Date.now() + third : undefined
     return settle(
       undefined,
-      () => chain(this.driver.write(sid, outgoing(session), expiry(session) ?? given), () => undefined),
+      () => chain(this.#slot(sid, session, given).create(outgoing(session)), () => undefined),
       typeof third === 'function' ? third : undefined,
     )
   }
@@ -74,19 +76,29 @@ export abstract class DriverStore extends Store {
   override touch(sid: string, session: object, callback: ErrorCallback): void
   override touch(sid: string, session: object): Promise<void>
   override touch(sid: string, session: object, callback?: ErrorCallback): void | Promise<void> {
-    return settle(
-      undefined,
-      () => chain(this.driver.touch(sid, outgoing(session), expiry(session)), () => undefined),
-      callback,
-    )
+    return settle(undefined, () => chain(this.#slot(sid, session).touch(outgoing(session)), () => undefined), callback)
   }
 
   /** Ends the session, also where its id was renewed: it is the one that a request with this id would find. */
   override destroy(sid: string, callback: ErrorCallback): void
   override destroy(sid: string): Promise<void>
   override destroy(sid: string, callback?: ErrorCallback): void | Promise<void> {
-    const slot = new SessionSlot({ slot: (id) => new BundledSlot(this.driver, id) }, sid, secretsOf(this))
+    const slot = new SessionSlot({ slot: (id) => this.#slot(id) }, sid, ownerOf(this).secrets)
     return settle(undefined, () => chain(slot.end(), () => undefined), callback)
+  }
+
+  /**
+   * The session with this id, as the middleware on this store keeps it: under a hash of its id, or encrypted. What comes
+   * in that form already, from a middleware that calls these methods, is taken as it is. `expires`: in ms since the epoch,
+   * for a session whose cookie sets no date.
+   */
+  #slot(sid: string, session?: object, expires?: number): Slot {
+    const { driver } = this
+    const dated = (): Driver => ({ ...driver, write: (id, record, date) => driver.write(id, record, date ?? expires) })
+    const raw = (id: string): Slot => new BundledSlot(expires === undefined ? driver : dated(), id)
+    const { layers } = ownerOf(this)
+    if (layers.length === 0 || isKey(sid) || (session && isSealed(session))) return raw(sid)
+    return around({ touches: true, mutates: false, slot: raw }, layers).slot(sid)
   }
 }
 
@@ -103,8 +115,4 @@ class WholeSession extends Outgoing {
 
 function outgoing(session: object): Outgoing {
   return new WholeSession((session as WithCookie).cookie as Cookie, () => session)
-}
-
-function expiry(session: object): number | undefined {
-  return expiryOf((session as WithCookie).cookie)
 }

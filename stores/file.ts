@@ -96,6 +96,7 @@ export class FileStore extends DriverStore {
     lifetime: () => this.ttl,
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#write(sid, session.json, expires),
+    add: (sid, session, expires) => this.#add(sid, session.json, expires),
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => this.#take(sid),
@@ -158,6 +159,15 @@ export class FileStore extends DriverStore {
   async #write(sid: string, json: string, expires = Date.now() + this.ttl): Promise<Version> {
     await this.#folder.replace(sid, { create: true }, async () => ({ json, expires }))
     return { record: json }
+  }
+
+  async #add(sid: string, json: string, expires = Date.now() + this.ttl): Promise<Version> {
+    let held: Content | undefined
+    await this.#folder.replace(sid, { create: true }, async (file) => {
+      held = live(await load(file, sid))
+      return held ? undefined : { json, expires }
+    })
+    return { record: held?.json ?? json }
   }
 
   async #update(sid: string, from: FileVersion, make: Make): Promise<Version | undefined> {

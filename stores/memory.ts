@@ -117,6 +117,11 @@ export class MemoryStore extends DriverStore {
       this.#put(sid, session.json, expires, session.replaces)
       return { record: session.json }
     },
+    add: (sid, session, expires) => {
+      const held = this.#read(sid) ?? this.#pointer(sid)
+      if (held === undefined) this.#put(sid, session.json, expires)
+      return { record: held ?? session.json }
+    },
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => {

@@ -9,7 +9,7 @@ import type { Driver, Make, Touched, Version } from '../lib/port/slot.ts'
 import type { Outgoing, StoredObject } from '../lib/snapshot.ts'
 import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
 import { linkTo, OwnLink } from './redis/clients.ts'
-import { type Commands, extend, replace, sha1, take } from './redis/commands.ts'
+import { add, type Commands, extend, replace, sha1, take } from './redis/commands.ts'
 import { Connection } from './redis/connection.ts'
 import {
   type RedisSerializer,
@@ -138,6 +138,7 @@ export class RedisStore extends DriverStore {
     lifetime: () => this.ttl * 1000,
     read: (sid) => this.#read(sid),
     write: (sid, session, expires) => this.#write(sid, session, expires),
+    add: (sid, session, expires) => this.#add(sid, session, expires),
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
     take: (sid) => this.#take(sid),
@@ -161,6 +162,15 @@ export class RedisStore extends DriverStore {
       this.#keep(sid, expires)
     }
     return (await this.#open(sid, text)) ?? { record: session.json }
+  }
+
+  async #add(sid: string, session: Outgoing, expires: number | undefined): Promise<Version> {
+    const key = this.prefix + sid
+    const seconds = this.#seconds(expires)
+    const text = this.#textOf(session)
+    const held = seconds > 0 ? await this.#change(sid, (commands) => add(commands, key, text, seconds)) : undefined
+    if (held === undefined && seconds > 0) this.#keep(sid, expires)
+    return (await this.#open(sid, held ?? text)) ?? { record: session.json }
   }
 
   /** Updates of one session in this process wait for each other: each begins with what the last one left. */

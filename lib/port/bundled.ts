@@ -3,6 +3,7 @@
 import type { Awaitable } from '../awaitable.ts'
 import { type CookieData, expiryOf } from '../cookie.ts'
 import type { Outgoing } from '../snapshot.ts'
+import type { Patience } from './patience.ts'
 import { DRIVER, type Driver, type Make, type Slot, type StorePort, type Touched, type Version } from './slot.ts'
 
 /** A store that may have a driver. */
@@ -15,38 +16,51 @@ export class BundledSlot implements Slot {
   readonly isGone = false
   readonly mutates = false
   readonly #driver: Driver
+  readonly #patience: Patience | undefined
+  readonly #timeout: number | undefined
 
-  constructor(driver: Driver, id: string) {
+  /** `patience` is missing where the store itself is asked. */
+  constructor(driver: Driver, id: string, patience?: Patience, timeout?: number) {
     this.#driver = driver
     this.id = id
+    this.#patience = patience
+    this.#timeout = timeout
   }
 
   read(): Awaitable<Version | undefined> {
-    return this.#driver.read(this.id)
+    return this.#wait(this.#driver.read(this.id), 'get')
   }
 
   create(record: Outgoing): Awaitable<Version> {
-    return this.#driver.write(this.id, record, expiryOf(record.cookie))
+    return this.#wait(this.#driver.write(this.id, record, expiryOf(record.cookie)), 'set')
+  }
+
+  add(record: Outgoing): Awaitable<Version> {
+    return this.#wait(this.#driver.add(this.id, record, expiryOf(record.cookie)), 'set')
   }
 
   update(from: Version, make: Make): Awaitable<Version | undefined> {
-    return this.#driver.update(this.id, from, make)
+    return this.#wait(this.#driver.update(this.id, from, make), 'set')
   }
 
   touch(record: Outgoing, loaded?: CookieData): Awaitable<Touched> {
-    return this.#driver.touch(this.id, record, expiryOf(record.cookie), loaded)
+    return this.#wait(this.#driver.touch(this.id, record, expiryOf(record.cookie), loaded), 'touch')
   }
 
   take(): Awaitable<Version | undefined> {
-    return this.#driver.take(this.id)
+    return this.#wait(this.#driver.take(this.id), 'destroy')
   }
 
   end(): Awaitable<Version | undefined> {
-    return this.#driver.take(this.id)
+    return this.take()
   }
 
   remove(): Awaitable<void> {
-    return this.#driver.remove(this.id)
+    return this.#wait(this.#driver.remove(this.id), 'destroy')
+  }
+
+  #wait<T>(answer: Awaitable<T>, method: string): Awaitable<T> {
+    return this.#patience ? this.#patience.wait(answer, method, this.#timeout) : answer
   }
 }
 
@@ -55,10 +69,14 @@ export class BundledPort implements StorePort {
   readonly touches = true
   readonly #store: BundledStore
   readonly #foreign: StorePort
+  readonly #patience: Patience
+  readonly #timeout: number | undefined
 
-  constructor(store: BundledStore, foreign: StorePort) {
+  constructor(store: BundledStore, foreign: StorePort, patience: Patience, timeout: number | undefined) {
     this.#store = store
     this.#foreign = foreign
+    this.#patience = patience
+    this.#timeout = timeout
   }
 
   get mutates(): boolean {
@@ -67,6 +85,6 @@ export class BundledPort implements StorePort {
 
   slot(id: string): Slot {
     const driver = this.#store[DRIVER]?.()
-    return driver ? new BundledSlot(driver, id) : this.#foreign.slot(id)
+    return driver ? new BundledSlot(driver, id, this.#patience, this.#timeout) : this.#foreign.slot(id)
   }
 }

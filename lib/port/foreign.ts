@@ -6,6 +6,7 @@ import { type CookieData, expiryOf } from '../cookie.ts'
 import { isCookieChanged } from '../merge.ts'
 import { type Outgoing, Snapshot, type Stored } from '../snapshot.ts'
 import { type Callback, Calls, isNotFound } from './dialect.ts'
+import { Patience } from './patience.ts'
 import { isPointer } from './pointer.ts'
 import { type Place, SessionQueues } from './queue.ts'
 import type { Make, Slot, StorePort, StoreUse, Touched, Version } from './slot.ts'
@@ -23,9 +24,11 @@ export interface ForeignStore {
 export class ForeignStoreState {
   readonly calls: Calls
   readonly queues = new SessionQueues()
+  readonly patience: Patience
 
   constructor(store: ForeignStore) {
     this.calls = new Calls(store)
+    this.patience = new Patience(store)
   }
 }
 
@@ -103,6 +106,12 @@ class ForeignSlot implements Slot {
     return place.alone(() => this.#write(record, place))
   }
 
+  add(record: Outgoing): Awaitable<Version> {
+    this.#isKnown = true
+    const place = this.#enter()
+    return place.alone(() => chain(this.#get(), (found) => found ?? this.#write(record, place)))
+  }
+
   update(from: Version, make: Make): Awaitable<Version | undefined> {
     const place = this.#enter()
     const write = (current: Version): Awaitable<Version> => {
@@ -155,7 +164,7 @@ class ForeignSlot implements Slot {
 
   #get(): Awaitable<Version | undefined> {
     try {
-      const found = this.#state.calls.get(this.id)
+      const found = this.#wait(this.#state.calls.get(this.id), 'get')
       return isPromise(found) ? found.then(versionOf, missingOrThrow) : versionOf(found)
     } catch (error) {
       return missingOrThrow(error)
@@ -171,23 +180,29 @@ class ForeignSlot implements Slot {
   }
 
   #set(record: Outgoing): Awaitable<unknown> {
-    return this.#state.calls.do(this.id, (callback) =>
+    const set = this.#state.calls.do(this.id, (callback) =>
       this.#store.set(this.id, record.session, callback ?? this.#ttl(record)),
     )
+    return this.#wait(set, 'set')
   }
 
   #touch(record: Outgoing): Awaitable<unknown> {
-    return this.#state.calls.do(this.id, (callback) =>
+    const touched = this.#state.calls.do(this.id, (callback) =>
       !callback && this.#use.unit === 's'
         ? this.#store.touch?.(this.id, this.#ttl(record))
         : this.#store.touch?.(this.id, record.session, callback),
     )
+    return this.#wait(touched, 'touch')
   }
 
   #destroy(place: Place): Awaitable<void> {
     place.destroyed()
     const destroyed = this.#state.calls.do(this.id, (callback) => this.#store.destroy(this.id, callback))
-    return chain(destroyed, () => place.destroyed())
+    return chain(this.#wait(destroyed, 'destroy'), () => place.destroyed())
+  }
+
+  #wait<T>(answer: Awaitable<T>, method: string): Awaitable<T> {
+    return this.#state.patience.wait(answer, method, this.#use.timeout)
   }
 
   /** The time that the session has left, in the unit of the store. */

@@ -56,6 +56,10 @@ export class SessionSlot implements Slot {
     return this.#slot.create(record)
   }
 
+  add(record: Outgoing): Awaitable<Version> {
+    return this.#slot.add(record)
+  }
+
   update(from: Version, make: Make): Awaitable<Version | undefined> {
     let pointer: Version | undefined
     const makeHere: Make = (current) => {

@@ -32,6 +32,8 @@ export interface Slot {
   read(): Awaitable<Version | undefined>
   /** Stores the record, whatever was there. */
   create(record: Outgoing): Awaitable<Version>
+  /** Stores the record unless there is one, and answers with what the store holds then. */
+  add(record: Outgoing): Awaitable<Version>
   /**
    * Replaces the record of a session that exists. `make` is given `from` itself as long as the store still holds it, and
    * what it holds instead after that. Answers with what the store holds now; undefined: the session is gone, and nothing
@@ -72,6 +74,8 @@ export interface StoreUse {
   readonly concurrency: Concurrency
   /** Ids are renewed, and so perhaps by other processes: a session is looked for before it is ended. */
   readonly renews: boolean
+  /** After so many ms without an answer a call of the store counts as failed; undefined: never. */
+  readonly timeout: number | undefined
 }
 
 /** A transformation of what is stored, or of the id that it is stored under: a port around a port. */
@@ -90,6 +94,8 @@ export interface Driver {
   read(id: string): Awaitable<Version | undefined>
   /** See {@link Slot.create}. */
   write(id: string, record: Outgoing, expires: number | undefined): Awaitable<Version>
+  /** See {@link Slot.add}; one step. */
+  add(id: string, record: Outgoing, expires: number | undefined): Awaitable<Version>
   /**
    * See {@link Slot.update}. One step that no other writer can come into, on any process that shares the store; one
    * round trip while nobody interferes.

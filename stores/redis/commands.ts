@@ -36,6 +36,9 @@ if digest ~= ARGV[1] then return { held, digest } end
 if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) else redis.call('DEL', KEYS[1]) end
 return 1`
 
+const ADD = `if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return false end
+return redis.call('GET', KEYS[1])`
+
 const IS_POINTER = `string.sub(held, 1, ${POINTER_HEAD.length}) == '${POINTER_HEAD}'`
 
 const TAKE = `local held = redis.call('GET', KEYS[1])
@@ -74,6 +77,17 @@ export async function replace(
   if (digest !== sha1(current)) return { text: current, digest: sha1(current) }
   await (seconds > 0 ? commands.set(key, text, seconds) : commands.del(key))
   return true
+}
+
+/** Stores a text where there is none, and answers with the one that is there otherwise. */
+export async function add(commands: Commands, key: string, text: string, seconds: number): Promise<string | undefined> {
+  if (commands.eval) {
+    const held = await commands.eval(ADD, key, [text, String(seconds)])
+    return held ? String(held) : undefined
+  }
+  const held = await commands.get(key)
+  if (!held) await commands.set(key, text, seconds)
+  return held ? String(held) : undefined
 }
 
 export async function take(commands: Commands, key: string): Promise<unknown> {

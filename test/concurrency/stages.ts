@@ -24,6 +24,7 @@ export const memoryAtOnce: SetStage = (watcher) => {
   withDriver(store, {
     read: sync(driver.read, true),
     write: sync(driver.write),
+    add: sync(driver.add),
     update: sync(driver.update),
     touch: sync(driver.touch),
     take: sync(driver.take, true),
@@ -109,6 +110,7 @@ function farAway(driver: Driver, watcher: Watcher): Driver {
   return {
     read: call('read', driver.read),
     write: call('write', driver.write),
+    add: call('add', driver.add),
     update: call('update', driver.update),
     touch: call('touch', driver.touch),
     take: call('take', driver.take),
