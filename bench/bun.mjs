@@ -25,13 +25,39 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { KINDS, SIZES } from './cells.mjs'
+import { answerOf, median } from './contestant.mjs'
 import { Crowd } from './load.mjs'
+
+/**
+ * @typedef {import('./cells.mjs').Kind} Kind
+ * @typedef {import('./cells.mjs').Size} Size
+ * @typedef {import('./cells.mjs').Request} SessionRequest
+ * @typedef {(request: Request) => Response | Promise<Response>} Fetch
+ * @typedef {(req: SessionRequest) => void} Route
+ * @typedef {ReturnType<typeof readArguments>} Plan
+ * @typedef {{ cpu: number, rate: number }} Round CPU time per request in µs, and requests per second
+ */
+
+/**
+ * What both hosts and middlewares have of it that is used here.
+ * @typedef {object} App
+ * @property {(middleware: unknown) => void} use
+ * @property {(path: string, handler: (req: SessionRequest, res: { send(body: string): void }) => void) => void} get
+ * @property {Fetch} handle
+ */
+
+/** @typedef {{ serve(options: object): { port: number }, gc(now: boolean): void }} Runtime */
+const runtime = /** @type {{ Bun?: Runtime }} */ (/** @type {unknown} */ (globalThis)).Bun
 
 const script = fileURLToPath(import.meta.url)
 
-/** The measured server: `{ contestant, host, framework, other, defaults }`. Answers `ok` to `/<kind>/<size>`. */
-async function serveOnBun({ contestant, host, framework, other, defaults }) {
-  const entry = contestant === 'other' ? other : `unisession/${host === 'fetch' ? 'bun-router' : 'bunway'}`
+/**
+ * The measured server. Answers `ok` to `/<kind>/<size>`.
+ * @param {Runtime} bun
+ * @param {Plan & { contestant: string }} wish
+ */
+async function serveOnBun(bun, { contestant, host, framework, other, defaults }) {
+  const entry = contestant === 'other' && other ? other : `unisession/${host === 'fetch' ? 'bun-router' : 'bunway'}`
   const { session, MemoryStore } = contestant === 'bare' ? {} : await import(entry)
   const store = MemoryStore && new MemoryStore()
   const middleware = session?.({
@@ -42,39 +68,44 @@ async function serveOnBun({ contestant, host, framework, other, defaults }) {
     saveUninitialized: defaults,
     cookie: { maxAge: 3_600_000 },
   })
-  const uses = Object.entries(KINDS).flatMap(([kind, { use }]) =>
-    Object.entries(SIZES).map(([size, data]) => [`/${kind}/${size}`, middleware ? (req) => use(req, data) : () => {}]),
-  )
+  /** @type {Map<string, Route>} */
+  const routes = new Map()
+  for (const [kind, { use }] of Object.entries(KINDS)) {
+    for (const [size, data] of Object.entries(SIZES)) {
+      routes.set(`/${kind}/${size}`, middleware ? (req) => use(req, data) : () => {})
+    }
+  }
 
-  const { port } = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: await listener() })
+  const { port } = bun.serve({ port: 0, hostname: '127.0.0.1', fetch: await listener() })
+  /** @type {NodeJS.CpuUsage} */
   let cpu
   process.on('message', async (action) => {
     let result
     if (action === 'start') {
-      Bun.gc(true)
+      bun.gc(true)
       cpu = process.cpuUsage()
     } else if (action === 'stop') {
       const { user, system } = process.cpuUsage(cpu)
       result = user + system
     } else await store?.clear()
-    process.send({ result })
+    process.send?.({ result })
   })
   process.on('disconnect', () => process.exit())
-  process.send({ result: port })
+  process.send?.({ result: port })
 
+  /** @returns {Promise<Fetch>} */
   async function listener() {
     if (host === 'fetch') {
-      const routes = new Map(uses)
-      const answer = (req) => {
-        routes.get(new URL(req.url).pathname)(req)
+      const answer = (/** @type {Request} */ req) => {
+        routes.get(new URL(req.url).pathname)?.(/** @type {never} */ (req))
         return new Response('ok')
       }
       return (request) => (middleware ? middleware(request, answer) : answer(request))
     }
     const { bunway } = await import(framework)
-    const app = bunway()
+    const app = /** @type {App} */ (bunway())
     if (middleware) app.use(middleware)
-    for (const [path, use] of uses) {
+    for (const [path, use] of routes) {
       app.get(path, (req, res) => {
         use(req)
         res.send('ok')
@@ -100,38 +131,49 @@ function readArguments() {
       json: { type: 'boolean', default: false },
     },
   })
+  /**
+   * @template {string} T
+   * @param {'host' | 'kind' | 'size'} option
+   * @param {readonly T[]} known
+   * @returns {readonly T[]}
+   */
   const list = (option, known) => {
     const chosen = values[option]?.split(',') ?? known
-    const wrong = chosen.find((name) => !known.includes(name))
-    if (wrong === undefined) return chosen
+    const wrong = chosen.find((name) => !known.some((one) => one === name))
+    if (wrong === undefined) return /** @type {readonly T[]} */ (chosen)
     throw new Error(`--${option} is one of ${known.join(', ')}; not ${wrong}`)
   }
-  const numbers = ['rounds', 'requests', 'sessions', 'connections'].map((option) => {
+  const number = (/** @type {'rounds' | 'requests' | 'sessions' | 'connections'} */ option) => {
     const value = Number(values[option])
     if (!(Number.isInteger(value) && value > 0)) throw new Error(`--${option} is a whole number above 0`)
-    return [option, value]
-  })
+    return value
+  }
   const standin = fileURLToPath(new URL('../test/hosts/standin/bunway.ts', import.meta.url))
   return {
     ...values,
-    ...Object.fromEntries(numbers),
+    rounds: number('rounds'),
+    requests: number('requests'),
+    sessions: number('sessions'),
+    connections: number('connections'),
     host: list('host', ['bunway', 'fetch'])[0],
-    kinds: list('kind', Object.keys(KINDS)),
-    sizes: list('size', Object.keys(SIZES)),
+    kinds: list('kind', /** @type {Kind[]} */ (Object.keys(KINDS))),
+    sizes: list('size', /** @type {Size[]} */ (Object.keys(SIZES))),
     framework: values.framework ? resolve(values.framework) : standin,
     other: values.other && resolve(values.other),
   }
 }
 
+/** @param {Plan} plan */
 async function measure(plan) {
   const contestants = ['bare', ...(plan.other ? ['other'] : []), 'unisession']
-  const print = (line) => plan.json || console.log(line)
+  const print = (/** @type {string} */ line) => plan.json || console.log(line)
   const cells = []
+  /** @type {Server[]} */
   const servers = []
   try {
     for (const contestant of contestants) servers.push(await Server.start(contestant, plan))
     // The first cell is to meet compiled code, as the others do.
-    for (const server of servers) await server.prepare('write', plan.sizes[0])
+    for (const server of servers) await server.prepare('write', plan.sizes[0] ?? '20KB')
     print(`${plan.host}, resave and saveUninitialized ${plan.defaults}; median of ${plan.rounds} rounds`)
     print('µs: CPU time of the server per request. cost: of that, the session. /s: requests per second\n')
     print(
@@ -150,21 +192,27 @@ async function measure(plan) {
     )
     for (const size of plan.sizes) {
       for (const kind of plan.kinds) {
-        const rounds = Object.fromEntries(contestants.map((name) => [name, []]))
+        const rounds = contestants.map(() => /** @type {Round[]} */ ([]))
         for (const server of servers) await server.prepare(kind, size)
         for (let round = 0; round < plan.rounds; round++) {
-          for (const server of servers) rounds[server.contestant].push(await server.round(kind, size))
+          for (const [index, server] of servers.entries()) rounds[index]?.push(await server.round(kind, size))
         }
         for (const server of servers) await server.ask('clear')
-        const bare = median(rounds.bare.map(({ cpu }) => cpu))
-        const results = contestants.map((name) => {
-          const cpu = median(rounds[name].map((round) => round.cpu))
-          const rate = median(rounds[name].map((round) => round.rate))
-          return { name, cpu, rate, ...(name !== 'bare' && { cost: cpu - bare }) }
-        })
-        const columns = results.map(({ cpu, cost, rate }) =>
-          [cpu.toFixed(1), cost?.toFixed(1), rate.toFixed(0)].filter((text) => text !== undefined),
-        )
+        const medians = rounds.map((times) => ({
+          cpu: median(times.map(({ cpu }) => cpu)),
+          rate: median(times.map(({ rate }) => rate)),
+        }))
+        const [bare] = /** @type {[Round]} */ (medians)
+        const results = medians.map((result, index) => ({
+          name: contestants[index],
+          ...result,
+          cost: index === 0 ? undefined : result.cpu - bare.cpu,
+        }))
+        const columns = results.map(({ cpu, cost, rate }) => [
+          cpu.toFixed(1),
+          ...(cost === undefined ? [] : [cost.toFixed(1)]),
+          rate.toFixed(0),
+        ])
         print(row(kind, size, columns))
         cells.push({ kind, size, results, rounds })
       }
@@ -177,32 +225,53 @@ async function measure(plan) {
 
 /** One contestant's process, and the browsers that visit it. */
 class Server {
+  /** @readonly */
   contestant
   #plan
   #process
+  /** @type {Crowd} */
   #crowd
+  /** @type {string[] | undefined} */
   #cookies
 
+  /**
+   * @param {string} contestant
+   * @param {Plan} plan
+   */
   static async start(contestant, plan) {
-    const server = new Server()
-    server.contestant = contestant
-    server.#plan = plan
     const bun = fileURLToPath(new URL('../node_modules/.bin/bun', import.meta.url))
     const wish = JSON.stringify({ contestant, ...plan })
-    server.#process = spawn(existsSync(bun) ? bun : 'bun', [script, wish], {
+    const child = spawn(existsSync(bun) ? bun : 'bun', [script, wish], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, NODE_ENV: 'test', DEBUG: '' },
     })
-    server.#crowd = await Crowd.connect(await server.#answer(), plan.connections)
-    return server
+    const port = /** @type {number} */ (await answerOf(child, contestant))
+    return new Server(contestant, plan, child, await Crowd.connect(port, plan.connections))
+  }
+
+  /**
+   * @param {string} contestant
+   * @param {Plan} plan
+   * @param {import('node:child_process').ChildProcess} child
+   * @param {Crowd} crowd
+   */
+  constructor(contestant, plan, child, crowd) {
+    this.contestant = contestant
+    this.#plan = plan
+    this.#process = child
+    this.#crowd = crowd
   }
 
   stop() {
-    this.#crowd?.close()
+    this.#crowd.close()
     this.#process.disconnect()
   }
 
-  /** Has the sessions that the cell needs in the store, and the code compiled. */
+  /**
+   * Has the sessions that the cell needs in the store, and the code compiled.
+   * @param {Kind} kind
+   * @param {Size} size
+   */
   async prepare(kind, size) {
     this.#cookies = undefined
     if (KINDS[kind].cookie) {
@@ -215,6 +284,10 @@ class Server {
     await this.#crowd.send(`/${kind}/${size}`, this.#plan.requests, this.#cookies)
   }
 
+  /**
+   * @param {Kind} kind
+   * @param {Size} size
+   */
   async round(kind, size) {
     const { requests } = this.#plan
     // What first visits leave behind would fill the memory.
@@ -223,39 +296,28 @@ class Server {
     const begin = performance.now()
     await this.#crowd.send(`/${kind}/${size}`, requests, this.#cookies)
     const seconds = (performance.now() - begin) / 1000
-    return { cpu: (await this.ask('stop')) / requests, rate: requests / seconds }
+    return { cpu: Number(await this.ask('stop')) / requests, rate: requests / seconds }
   }
 
+  /** @param {'start' | 'stop' | 'clear'} action */
   ask(action) {
     this.#process.send(action)
-    return this.#answer()
-  }
-
-  #answer() {
-    return new Promise((answer, reject) => {
-      const ended = () => reject(new Error(`the server of ${this.contestant} has ended`))
-      this.#process.once('exit', ended)
-      this.#process.once('message', ({ result }) => {
-        this.#process.off('exit', ended)
-        answer(result)
-      })
-    })
+    return answerOf(this.#process, this.contestant)
   }
 }
 
-function median(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-
+/**
+ * @param {string} kind
+ * @param {string} size
+ * @param {string[][]} groups
+ */
 function row(kind, size, groups) {
   const columns = groups.map((values, index) => {
     const width = index === 0 ? 14 : 21
-    return values.length === 1 ? values[0].padStart(width) : values.map((value) => value.padStart(7)).join('')
+    return values.length === 1 ? String(values[0]).padStart(width) : values.map((value) => value.padStart(7)).join('')
   })
   return `${kind.padEnd(11)}${size.padEnd(6)}${columns.join('  |')}`
 }
 
-if (process.versions.bun) await serveOnBun(JSON.parse(process.argv[2]))
+if (runtime) await serveOnBun(runtime, JSON.parse(/** @type {string} */ (process.argv[2])))
 else await measure(readArguments())

@@ -27,11 +27,31 @@ import { SIZES } from './cells.mjs'
 import { Crowd } from './load.mjs'
 import { hasRedis, startRedis } from './redis.mjs'
 
-const CONTESTANTS = ['bare', 'overwrite', 'merge', 'overwrite again']
+/**
+ * @typedef {import('./cells.mjs').Size} Size
+ * @typedef {'memory' | 'file' | 'redis'} StoreName
+ * @typedef {{ median: number, low: number, high: number }} Spread
+ */
+
+/**
+ * What a server is to be.
+ * @typedef {object} Wish
+ * @property {Name} contestant
+ * @property {StoreName} store
+ * @property {Size} size
+ * @property {string} folder
+ * @property {number | undefined} port
+ */
+
+/** @typedef {typeof CONTESTANTS[number]} Name */
+const CONTESTANTS = /** @type {const} */ (['bare', 'overwrite', 'merge', 'overwrite again'])
 const SESSIONS = 64
 const CONNECTIONS = 16
 
-/** The server that is measured. `/login` fills a session, `/write` changes it. */
+/**
+ * The server that is measured. `/login` fills a session, `/write` changes it.
+ * @param {Wish} wish
+ */
 async function serve({ contestant, store: kind, size, folder, port }) {
   const { default: session, FileStore, MemoryStore, RedisStore } = await import('unisession')
   const open = {
@@ -52,41 +72,42 @@ async function serve({ contestant, store: kind, size, folder, port }) {
     ...(contestant.startsWith('overwrite') && { concurrency: 'overwrite' }),
   })
 
-  const answer = (res) => {
+  const answer = (/** @type {import('node:http').ServerResponse} */ res) => {
     res.setHeader('Content-Length', 2)
     res.end('ok')
   }
-  const use = (req) => {
+  const use = (/** @type {import('./cells.mjs').Request & { url?: string | undefined }} */ req) => {
     if (req.url === '/login') Object.assign(req.session, SIZES[size])
     else if (req.session.user) req.session.count = (req.session.count ?? 0) + 1
     else throw new Error('the session is lost')
   }
   const server = createServer((req, res) => {
     if (contestant === 'bare') return answer(res)
-    middleware(req, res, (error) => {
+    middleware(req, res, (/** @type {unknown} */ error) => {
       if (error) throw error
-      use(req)
+      use(/** @type {never} */ (req))
       answer(res)
     })
   })
   server.keepAliveTimeout = 0
 
+  /** @type {NodeJS.CpuUsage} */
   let cpu
   process.on('message', (message) => {
     let result
     if (message === 'start') {
-      globalThis.gc()
+      globalThis.gc?.()
       cpu = process.cpuUsage()
     } else {
       const { user, system } = process.cpuUsage(cpu)
       result = user + system
     }
-    process.send({ result })
+    process.send?.({ result })
   })
   process.on('disconnect', () => process.exit())
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  process.send({ result: server.address().port })
+  process.send?.({ result: /** @type {import('node:net').AddressInfo} */ (server.address()).port })
 }
 
 async function compare() {
@@ -101,12 +122,12 @@ async function compare() {
   })
   const plan = { rounds: Number(values.rounds), requests: Number(values.requests) }
   const cells = []
-  for (const store of values.store.split(',')) {
+  for (const store of /** @type {StoreName[]} */ (values.store.split(','))) {
     if (store === 'redis' && !hasRedis()) {
       console.error('redis skipped: redis-server is not installed')
       continue
     }
-    for (const size of values.size.split(',')) {
+    for (const size of /** @type {Size[]} */ (values.size.split(','))) {
       const cell = await measure({ store, size, ...plan })
       cells.push(cell)
       if (!values.json) console.log(row(cell))
@@ -115,9 +136,11 @@ async function compare() {
   if (values.json) console.log(JSON.stringify({ node: process.version, ...plan, cells }, undefined, 2))
 }
 
+/** @param {{ store: StoreName, size: Size, rounds: number, requests: number }} plan */
 async function measure({ store, size, rounds, requests }) {
   const folder = await mkdtemp(join(tmpdir(), 'bench-'))
   const redis = store === 'redis' ? await startRedis(folder) : undefined
+  /** @type {Contestant[]} */
   const contestants = []
   try {
     for (const contestant of CONTESTANTS) {
@@ -126,25 +149,28 @@ async function measure({ store, size, rounds, requests }) {
       const wish = { contestant, store, size, folder: path, port: redis?.port }
       contestants.push(await Contestant.start(wish))
     }
-    const times = Object.fromEntries(CONTESTANTS.map((contestant) => [contestant, []]))
+    /** @type {Record<Name, number[]>} */
+    const times = { bare: [], overwrite: [], merge: [], 'overwrite again': [] }
     // The first round is for the compiler.
     for (let round = 0; round <= rounds; round++) {
       // Not always the same one after the other.
-      const turn = contestants.map((_, n) => contestants[(n + round) % contestants.length])
+      const first = round % contestants.length
+      const turn = [...contestants.slice(first), ...contestants.slice(0, first)]
       for (const contestant of turn) {
         const time = await contestant.time(requests)
         if (round > 0) times[contestant.name].push(time)
       }
     }
-    const { bare, merge, overwrite, 'overwrite again': again } = times
-    const each = (of) => overwrite.map((time, n) => of(n, time, bare[n]))
+    const timesIn = (/** @type {number} */ n) => (/** @type {Name} */ name) => times[name][n] ?? Number.NaN
+    const each = (/** @type {(time: (name: Name) => number) => number} */ of) =>
+      spread(times.bare.map((_, n) => of(timesIn(n))))
     return {
       store,
       size,
       µs: Object.fromEntries(CONTESTANTS.map((contestant) => [contestant, median(times[contestant])])),
-      ratio: spread(each((n, time) => merge[n] / time)),
-      cost: spread(each((n, time, host) => (merge[n] - host) / (time - host))),
-      noise: spread(each((n, time) => again[n] / time)),
+      ratio: each((time) => time('merge') / time('overwrite')),
+      cost: each((time) => (time('merge') - time('bare')) / (time('overwrite') - time('bare'))),
+      noise: each((time) => time('overwrite again') / time('overwrite')),
     }
   } finally {
     for (const contestant of contestants) await contestant.stop()
@@ -154,58 +180,88 @@ async function measure({ store, size, rounds, requests }) {
 }
 
 class Contestant {
+  /** @readonly */
   name
   #child
   #crowd
   #cookies
 
+  /** @param {Wish} wish */
   static async start(wish) {
-    const contestant = new Contestant()
-    contestant.name = wish.contestant
-    contestant.#child = fork(fileURLToPath(import.meta.url), [JSON.stringify(wish)], { execArgv: ['--expose-gc'] })
-    contestant.#crowd = await Crowd.connect(await contestant.#answer(), CONNECTIONS)
-    contestant.#cookies = await contestant.#crowd.send('/login', SESSIONS)
-    return contestant
+    const child = fork(fileURLToPath(import.meta.url), [JSON.stringify(wish)], { execArgv: ['--expose-gc'] })
+    const crowd = await Crowd.connect(await answerOf(child), CONNECTIONS)
+    return new Contestant(wish.contestant, child, crowd, await crowd.send('/login', SESSIONS))
   }
 
-  /** CPU time for a request, in µs. */
+  /**
+   * @param {Name} name
+   * @param {import('node:child_process').ChildProcess} child
+   * @param {Crowd} crowd
+   * @param {string[]} cookies
+   */
+  constructor(name, child, crowd, cookies) {
+    this.name = name
+    this.#child = child
+    this.#crowd = crowd
+    this.#cookies = cookies
+  }
+
+  /**
+   * CPU time for a request, in µs.
+   * @param {number} requests
+   */
   async time(requests) {
     this.#child.send('start')
-    await this.#answer()
+    await answerOf(this.#child)
     await this.#crowd.send('/write', requests, this.#cookies)
     this.#child.send('stop')
-    return (await this.#answer()) / requests
+    return (await answerOf(this.#child)) / requests
   }
 
   async stop() {
-    this.#crowd?.close()
+    this.#crowd.close()
     const gone = once(this.#child, 'exit')
     this.#child.disconnect()
     await gone
   }
-
-  async #answer() {
-    const [{ result }] = await once(this.#child, 'message')
-    return result
-  }
 }
 
+/**
+ * @param {import('node:child_process').ChildProcess} child
+ * @returns {Promise<number>}
+ */
+async function answerOf(child) {
+  const [{ result }] = await once(child, 'message')
+  return result
+}
+
+/** @param {number[]} numbers */
 function median(numbers) {
   return quantile(numbers, 0.5)
 }
 
+/**
+ * @param {number[]} numbers
+ * @param {number} part
+ */
 function quantile(numbers, part) {
   const sorted = [...numbers].sort((a, b) => a - b)
-  return sorted[Math.round((sorted.length - 1) * part)]
+  return sorted[Math.round((sorted.length - 1) * part)] ?? Number.NaN
 }
 
+/**
+ * @param {number[]} numbers
+ * @returns {Spread}
+ */
 function spread(numbers) {
   return { median: median(numbers), low: quantile(numbers, 0.25), high: quantile(numbers, 0.75) }
 }
 
+/** @param {Awaited<ReturnType<typeof measure>>} cell */
 function row({ store, size, µs, ratio, cost, noise }) {
-  const times = CONTESTANTS.slice(0, 3).map((contestant) => `${contestant} ${µs[contestant].toFixed(0)}`)
-  const show = ({ median, low, high }) => `${median.toFixed(3)} (${low.toFixed(3)}–${high.toFixed(3)})`
+  const times = CONTESTANTS.slice(0, 3).map((contestant) => `${contestant} ${µs[contestant]?.toFixed(0)}`)
+  const show = (/** @type {Spread} */ { median, low, high }) =>
+    `${median.toFixed(3)} (${low.toFixed(3)}–${high.toFixed(3)})`
   return [
     `${store} ${size}`.padEnd(13),
     `${times.join('  ')} µs`.padEnd(38),
@@ -215,5 +271,5 @@ function row({ store, size, µs, ratio, cost, noise }) {
   ].join('  ')
 }
 
-if (process.send) await serve(JSON.parse(process.argv[2]))
+if (process.send) await serve(JSON.parse(/** @type {string} */ (process.argv[2])))
 else await compare()

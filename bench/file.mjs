@@ -28,29 +28,33 @@ const { values } = parseArgs({
   },
 })
 
+/** @type {Record<string, (path: string) => Promise<unknown>>} */
 const parts = { cost, many, reap }
 
 for (const part of values.only.split(',')) {
   const path = await mkdtemp(join(values.folder, 'bench-file-'))
-  await parts[part](path)
+  await parts[part]?.(path)
   await rm(path, { recursive: true })
 }
 
+/** @param {string} path */
 async function cost(path) {
   const driver = driverOf(new FileStore({ path, reapInterval: Infinity }))
   const hour = () => Date.now() + 3_600_000
   for (const [size, data] of Object.entries(SIZES)) {
-    const sid = (n) => `${size}-${n % 200}`
+    const sid = (/** @type {number} */ n) => `${size}-${n % 200}`
     const json = JSON.stringify(data)
     const session = () => new Outgoing(new Cookie({ maxAge: 3_600_000 }), () => data, json)
     for (let n = 0; n < 200; n++) await driver.write(sid(n), session(), hour())
+    /** @type {Record<string, (n: number) => unknown>} */
     const calls = {
       read: (n) => driver.read(sid(n)),
       missing: (n) => driver.read(`missing-${n}`),
       touch: (n) => driver.touch(sid(n), session(), hour()),
       write: (n) => driver.write(sid(n), session(), hour()),
-      update: (n) => driver.update(sid(n), '', () => session()),
+      update: (n) => driver.update(sid(n), { record: '' }, () => session()),
     }
+    /** @type {Record<string, number>} */
     const best = {}
     for (let round = 0; round < Number(values.rounds); round++) {
       for (const [name, call] of Object.entries(calls)) {
@@ -65,6 +69,7 @@ async function cost(path) {
   }
 }
 
+/** @param {string} path */
 async function many(path) {
   const store = new FileStore({ path, reapInterval: Infinity })
   const driver = driverOf(store)
@@ -79,10 +84,11 @@ async function many(path) {
       times.push(performance.now() - begin)
     }
     times.sort((a, b) => a - b)
-    console.log(`many     ${String(goal).padEnd(8)} median get ${(times[2_000] * 1_000).toFixed(1)} µs`)
+    console.log(`many     ${String(goal).padEnd(8)} median get ${(Number(times[2_000]) * 1_000).toFixed(1)} µs`)
   }
 }
 
+/** @param {string} path */
 async function reap(path) {
   const driver = driverOf(new FileStore({ path, reapInterval: Infinity }))
   const count = Number(values.expired)

@@ -5,10 +5,15 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 
 export class Crowd {
-  #sockets
-  #port
+  /** @type {import('node:net').Socket[]} */
+  #sockets = []
+  #port = 0
 
-  /** Connects to a server of this machine. */
+  /**
+   * Connects to a server of this machine.
+   * @param {number} port
+   * @param {number} connections
+   */
   static async connect(port, connections) {
     const crowd = new Crowd()
     crowd.#port = port
@@ -29,8 +34,12 @@ export class Crowd {
   /**
    * Sends `count` requests for `path`. With `cookies`, each connection has its own part of them, so that no session
    * is in two requests at once. Returns the cookies that were set.
+   * @param {string} path
+   * @param {number} count
+   * @param {string[]} [cookies]
    */
   async send(path, count, cookies) {
+    /** @type {string[]} */
     const set = []
     const start = () => count-- > 0
     await Promise.all(
@@ -43,6 +52,10 @@ export class Crowd {
     return set
   }
 
+  /**
+   * @param {string} path
+   * @param {string} [cookie]
+   */
   #request(path, cookie) {
     const lines = [`GET ${path} HTTP/1.1`, `Host: 127.0.0.1:${this.#port}`, 'Accept: text/html']
     if (cookie) lines.push(`Cookie: ${cookie}`)
@@ -50,7 +63,14 @@ export class Crowd {
   }
 }
 
-/** Sends `requests` in turn over one connection, as long as `start` allows another. */
+/**
+ * Sends `requests` in turn over one connection, as long as `start` allows another.
+ * @param {import('node:net').Socket} socket
+ * @param {Buffer[]} requests
+ * @param {() => boolean} start
+ * @param {(cookie: string) => void} onCookie
+ * @returns {Promise<void>}
+ */
 function converse(socket, requests, start, onCookie) {
   return new Promise((resolve, reject) => {
     let sent = 0
@@ -60,9 +80,9 @@ function converse(socket, requests, start, onCookie) {
       if (!start()) {
         stop()
         resolve()
-      } else socket.write(requests[sent++ % requests.length])
+      } else socket.write(/** @type {Buffer} */ (requests[sent++ % requests.length]))
     }
-    const receive = (part) => {
+    const receive = (/** @type {string} */ part) => {
       text += part
       const end = text.indexOf('\r\n\r\n')
       if (end === -1) return
@@ -81,7 +101,7 @@ function converse(socket, requests, start, onCookie) {
     const stop = () => {
       socket.off('data', receive).off('error', fail).off('close', closed)
     }
-    const fail = (error) => {
+    const fail = (/** @type {Error} */ error) => {
       stop()
       reject(error)
     }

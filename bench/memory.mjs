@@ -17,8 +17,8 @@ const { values } = parseArgs({
 const count = Number(values.sessions)
 
 const heap = () => {
-  globalThis.gc()
-  globalThis.gc()
+  globalThis.gc?.()
+  globalThis.gc?.()
   return process.memoryUsage().heapUsed
 }
 
@@ -53,7 +53,7 @@ for (let n = 0; n < count; n++) {
 const result = { sessions: kept, before, full, freed, delay, max, most }
 if (values.json) console.log(JSON.stringify(result))
 else {
-  const mb = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`
+  const mb = (/** @type {number} */ bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`
   console.log(`${kept} sessions: heap ${mb(before)} before, ${mb(full)} with them, ${mb(freed)} when they had expired`)
   console.log(`event loop held up for at most ${delay} ms while they were freed`)
   console.log(`max: ${max}: ${most} sessions at most, of ${count} set`)

@@ -1,5 +1,5 @@
 // The server that is measured: one host, one session middleware, one store, in a process of its own.
-// Started by requests.mjs, which drives it over IPC.
+// Started by contestant.mjs, which drives it over IPC.
 
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
@@ -8,34 +8,43 @@ import { Session as Inspector } from 'node:inspector/promises'
 import { promisify } from 'node:util'
 import { KINDS, SIZES } from './cells.mjs'
 
-/** What `requests.mjs` wants: `{ contestant, host, store, defaults, folder, redisPort }`. */
-const wish = JSON.parse(process.argv[2])
+/**
+ * @typedef {{ action: 'start' | 'stop' | 'clear', profile?: string | undefined }} Question
+ * @typedef {import('express').RequestHandler} Middleware
+ * @typedef {(req: import('./cells.mjs').Request) => void} Route
+ */
 
-const store = wish.contestant === 'bare' ? undefined : await createStore()
-const middleware = store && (await createMiddleware())
+const wish = /** @type {import('./contestant.mjs').Wish} */ (JSON.parse(/** @type {string} */ (process.argv[2])))
+
+const store = wish.module === undefined ? undefined : await createStore(wish.module)
+const middleware = wish.module === undefined ? undefined : await createMiddleware(wish.module)
 const server = createServer(await createListener())
 server.keepAliveTimeout = 0
 
-async function createStore() {
-  const ours = wish.contestant === 'unisession'
-  const { default: session, ...rest } = await import(wish.contestant)
-  const { MemoryStore, FileStore, RedisStore } = ours ? rest : session
+/** @param {string} module */
+async function createStore(module) {
+  const { default: session, ...rest } = await import(module)
+  const { MemoryStore, FileStore, RedisStore } = wish.ours ? rest : session
   if (wish.store === 'memory') return new MemoryStore()
 
   if (wish.store === 'file') {
-    if (ours) return new FileStore({ path: wish.folder })
+    if (wish.ours) return new FileStore({ path: wish.folder })
     const { default: sessionFileStore } = await import('session-file-store')
     return new (sessionFileStore(session))({ path: wish.folder, reapInterval: -1, logFn: () => {} })
   }
 
   const { createClient } = await import('redis')
   const client = await createClient({ url: `redis://127.0.0.1:${wish.redisPort}` }).connect()
-  const Redis = ours ? RedisStore : (await import('connect-redis')).RedisStore
+  const Redis = wish.ours ? RedisStore : (await import('connect-redis')).RedisStore
   return new Redis({ client, ttl: 3600 })
 }
 
-async function createMiddleware() {
-  const { default: session } = await import(wish.contestant)
+/**
+ * @param {string} module
+ * @returns {Promise<Middleware>}
+ */
+async function createMiddleware(module) {
+  const { default: session } = await import(module)
   return session({
     store,
     secret: 'a secret for the benchmark only, long enough',
@@ -45,8 +54,12 @@ async function createMiddleware() {
   })
 }
 
-/** A listener that answers `ok` to `/<kind>/<size>` when the session was what the kind of request expects. */
+/**
+ * A listener that answers `ok` to `/<kind>/<size>` when the session was what the kind of request expects.
+ * @returns {Promise<import('node:http').RequestListener>}
+ */
 async function createListener() {
+  /** @type {Map<string, Route>} */
   const routes = new Map()
   for (const [kind, { use }] of Object.entries(KINDS)) {
     for (const [size, data] of Object.entries(SIZES)) {
@@ -60,7 +73,7 @@ async function createListener() {
     if (middleware) app.use(middleware)
     for (const [path, use] of routes) {
       app.get(path, (req, res) => {
-        use(req)
+        use(/** @type {never} */ (req))
         res.send('ok')
       })
     }
@@ -68,10 +81,11 @@ async function createListener() {
   }
 
   return (req, res) => {
-    const answer = (error) => {
+    const answer = (/** @type {unknown} */ error) => {
       try {
         if (error) throw error
-        routes.get(req.url)(req)
+        const use = /** @type {Route} */ (routes.get(/** @type {string} */ (req.url)))
+        use(/** @type {never} */ (req))
       } catch (error) {
         res.statusCode = 500
         res.end(String(error))
@@ -81,18 +95,23 @@ async function createListener() {
       res.setHeader('Content-Length', 2)
       res.end('ok')
     }
-    if (middleware) middleware(req, res, answer)
-    else answer()
+    if (middleware) middleware(/** @type {never} */ (req), /** @type {never} */ (res), answer)
+    else answer(undefined)
   }
 }
 
+/** @type {NodeJS.CpuUsage} */
 let cpu
+/** @type {Inspector | undefined} */
 let profiler
 
 const actions = {
-  /** Begins a measurement; one round's garbage is not the next one's. */
+  /**
+   * Begins a measurement; one round's garbage is not the next one's.
+   * @param {Question} question
+   */
   async start({ profile }) {
-    globalThis.gc()
+    globalThis.gc?.()
     if (profile) {
       profiler = new Inspector()
       profiler.connect()
@@ -102,10 +121,13 @@ const actions = {
     }
     cpu = process.cpuUsage()
   },
-  /** Ends it: the CPU time of all threads of this process in µs, collection of garbage included. */
+  /**
+   * Ends it: the CPU time of all threads of this process in µs, collection of garbage included.
+   * @param {Question} question
+   */
   async stop({ profile }) {
     const { user, system } = process.cpuUsage(cpu)
-    if (profile) {
+    if (profile && profiler) {
       const result = await profiler.post('Profiler.stop')
       profiler.disconnect()
       await writeFile(profile, JSON.stringify(result.profile))
@@ -117,11 +139,12 @@ const actions = {
   },
 }
 
-process.on('message', async ({ action, ...options }) => {
-  process.send({ result: await actions[action](options) })
+const say = (/** @type {unknown} */ result) => process.send?.({ result })
+process.on('message', async (/** @type {Question} */ question) => {
+  say(await actions[question.action](question))
 })
 process.on('disconnect', () => process.exit())
 
 server.listen(0, '127.0.0.1')
 await once(server, 'listening')
-process.send({ result: server.address().port })
+say(/** @type {import('node:net').AddressInfo} */ (server.address()).port)

@@ -1,5 +1,6 @@
 // The benchmarks run, and tell what they measured. What that is worth is for the long form: a test is to hold at any speed.
 import { execFile } from 'node:child_process'
+import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
@@ -20,6 +21,14 @@ describe('npm run bench', () => {
       { kind: 'untouched', ...measured },
       { kind: 'read', ...measured },
     ])
+  })
+
+  it('compares with another version that was built elsewhere', async () => {
+    const root = fileURLToPath(new URL('..', import.meta.url))
+    const [cell] = await bench('requests', '--short', '--kind', 'read', '--against', root, ...few)
+    const ratio = { ratio: expect.any(Number), lowest: expect.any(Number), highest: expect.any(Number) }
+    expect(cell).toMatchObject({ kind: 'read', before: { cost: expect.any(Number) }, against: ratio })
+    await expect(bench('requests', '--against', tmpdir())).rejects.toThrow('--against is a folder in which unisession')
   })
 
   it('refuses a choice that it does not have', async () => {
