@@ -52,6 +52,9 @@ export function session(options?: SessionOptions): SessionMiddleware {
   } = givenOptions(options)
   if (typeof store === 'string' && store !== 'memory') throw optionError('store option must be "memory" or a store')
   if (renew && autoCommit === false) throw optionError('renew option needs autoCommit, which stores what it renews')
+  if (autoCommit === false && (rest.idleTimeout ?? rest.touchAfter) !== undefined) {
+    throw optionError('idleTimeout and touchAfter options need autoCommit, which stores when a session was used')
+  }
   milliseconds({ above: 0 })(renewAfter, 'renewAfter')
   // One page of bun-router's documentation counts it in seconds.
   lintLifetime('maxAge', maxAge)
@@ -66,7 +69,7 @@ export function session(options?: SessionOptions): SessionMiddleware {
       bareRecords: true,
       ttlUnit: 's',
       autoCommit: autoCommit ?? true,
-      extendsUnmodified: rest.rolling === true,
+      touch: rest.rolling === true,
       cookie: { maxAge, sameSite: 'lax' },
       options: ['autoCommit', 'maxAge', 'renew'],
     },

@@ -34,6 +34,39 @@ export function factsIn(cookie: object): Facts | undefined {
   return facts
 }
 
+/** A date among the facts of a cookie; undefined where there is none, or no number. */
+export function dateIn(
+  cookie: object,
+  name: 'createdAt' | 'issuedAt' | 'seenAt' | 'authenticatedAt',
+): number | undefined {
+  const date: unknown = factsOf(cookie)[name]
+  return typeof date === 'number' && Number.isFinite(date) ? date : undefined
+}
+
+/** Records that a request extends the session now, where that is recorded. */
+export function markSeen(cookie: object): void {
+  const facts = factsOf(cookie)
+  if (facts.seenAt !== undefined) facts.seenAt = Date.now()
+}
+
+/**
+ * The facts of a session that two requests have written: it was created when the first says so, and seen when the last
+ * does. Of another fact, a change by this request (`ours` against `base`) counts, and what is stored (`theirs`) otherwise.
+ */
+export function mergeFacts(base: Facts, ours: Facts, theirs: Facts): Facts {
+  const merged: Record<string, unknown> = {}
+  for (const name of NAMES) {
+    const value = ours[name] === base[name] ? theirs[name] : ours[name]
+    if (value !== undefined) merged[name] = value
+  }
+  const dates = (name: 'createdAt' | 'seenAt'): number[] =>
+    [ours, theirs].map((facts) => dateIn(facts, name)).filter((date) => date !== undefined)
+  const [created, seen] = [dates('createdAt'), dates('seenAt')]
+  if (created.length > 0) merged.createdAt = Math.min(...created)
+  if (seen.length > 0) merged.seenAt = Math.max(...seen)
+  return merged
+}
+
 /** Gives one cookie the facts of another, and no others. */
 export function copyFacts(from: object | undefined, to: object): void {
   for (const name of NAMES) delete factsOf(to)[name]

@@ -6,6 +6,7 @@
 // messages are merged item by item.
 
 import { ATTRIBUTES, type Cookie, type CookieData, expiryOf, reviveCookie } from './cookie.ts'
+import { mergeFacts } from './facts.ts'
 
 type Plain = Record<string, unknown>
 
@@ -100,7 +101,7 @@ export function isCookieChanged(base: CookieData, ours: CookieData): boolean {
 /** Merges the cookie of a session: the attributes that we changed, and the date that belongs to the lifetime. */
 export function mergeCookie(base: CookieData, ours: CookieData, theirs: CookieData): Cookie {
   const changed = CHANGEABLE.filter((key) => differs(base, ours, key)).map((key) => [key, ours[key]])
-  const merged: CookieData = { ...theirs, ...Object.fromEntries(changed) }
+  const merged: CookieData = { ...theirs, ...Object.fromEntries(changed), ...mergeFacts(base, ours, theirs) }
   const isLater = (expiryOf(ours) ?? 0) >= (expiryOf(theirs) ?? 0)
   if (differs(ours, theirs, 'originalMaxAge') ? !differs(ours, merged, 'originalMaxAge') : isLater) {
     merged.expires = ours.expires

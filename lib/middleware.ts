@@ -17,6 +17,7 @@ import { type AnyStore, ownerOf, portOf, setOwner } from './port/port.ts'
 import { SessionSlot } from './port/renewed.ts'
 import { limitSize } from './port/size.ts'
 import type { Layer, StorePort } from './port/slot.ts'
+import { endAfter } from './port/timeouts.ts'
 import { foundSession } from './record.ts'
 import type { RequestLike } from './request/host.ts'
 import { LateChanges } from './request/late-changes.ts'
@@ -157,11 +158,13 @@ function createService(settings: Settings, store: AnyStore, dialect: Dialect): S
 }
 
 /** What the options make of ids and records on their way to the store, the innermost first. */
-function layersOf({ hashId, encrypt, maxSize }: Settings): Layer[] {
+function layersOf(settings: Settings): Layer[] {
+  const { hashId, encrypt, maxSize, absoluteTimeout, idleTimeout } = settings
   const layers: Layer[] = []
   if (hashId) layers.push(hashIds)
   if (encrypt) layers.push(encryptWith(encrypt))
   if (maxSize !== undefined) layers.push(limitSize(maxSize))
+  if (absoluteTimeout !== undefined || idleTimeout !== undefined) layers.push(endAfter(settings))
   return layers
 }
 

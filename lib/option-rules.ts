@@ -34,6 +34,14 @@ export function milliseconds(least: { above: number } | { from: number }): Optio
   }
 }
 
+/** `true`, `false`, or a function of the request that gives one of them. */
+export function flagOf(byDefault: boolean): OptionRule<boolean | ((req: never) => unknown)> {
+  return (given = byDefault, option) => {
+    if (typeof given === 'boolean' || typeof given === 'function') return given as boolean
+    throw optionError(`${option} option must be true, false, or a function of the request`)
+  }
+}
+
 /** A whole number above 0. Default: undefined. */
 export const wholeNumber: OptionRule<number | undefined> = (given, option) => {
   if (given === undefined || (Number.isInteger(given) && Number(given) > 0)) return given as number | undefined

@@ -8,6 +8,7 @@ import { optionError, SessionError } from './errors.ts'
 import { lintCookie, lintExpiry, lintOptions } from './lint.ts'
 import {
   flag,
+  flagOf,
   milliseconds,
   type OptionRule,
   oneOf,
@@ -84,6 +85,36 @@ export interface SessionOptions {
    */
   renewGrace?: number | undefined
   /**
+   * How long a session lives at most, in milliseconds since it was created, whatever its activity; enforced when it is
+   * loaded (OWASP Session Management, "Absolute Timeout"). A new id by `renewAfter` changes nothing about it,
+   * `regenerate()` starts anew. A session that was stored without the option counts from its first load. Default: none.
+   */
+  absoluteTimeout?: number | undefined
+  /**
+   * How long a session lives after the last request that extended it, in milliseconds, whatever its cookie and the store
+   * say; enforced when it is loaded (OWASP Session Management, "Idle Timeout"). The date is in the session's record, and
+   * is written again when a twentieth of this time has passed; so a session may end up to a twentieth early. A session
+   * that was stored without the option counts from its first load. Default: none.
+   */
+  idleTimeout?: number | undefined
+  /**
+   * At most one write in this many milliseconds extends a session, and with `rolling` its cookie is sent no oftener. A
+   * save of data counts as one. Must be shorter than `idleTimeout` and than a constant `cookie.maxAge`. Default: none.
+   */
+  touchAfter?: number | undefined
+  /**
+   * Which requests extend a session: `false` for none, or a function of the request, such as one that excludes polling.
+   * A request that does not extend its session writes nothing and sends no cookie, unless it changes the session: that is
+   * saved, and extends it. Default `true`.
+   */
+  touch?: boolean | ((req: HostRequest) => boolean) | undefined
+  /**
+   * What becomes of a request whose session cannot be loaded. `'fail'`, the default: it fails with the store's error.
+   * `'anonymous'`: it is served without a session (`req.session` is undefined, as while a store is disconnected), the
+   * browser's cookie is left alone, and the error is reported by the middleware's `error` event.
+   */
+  onStoreError?: 'fail' | 'anonymous' | undefined
+  /**
    * Keeps sessions under a SHA-256 hash of their ids, so that who reads the store learns no id that works. Sessions that
    * are stored under plain ids are still found, and moved when they are read; start all processes with it at once.
    * The store's own methods find a session by its id where the store is a bundled one. Default `false`.
@@ -109,22 +140,28 @@ export interface SessionOptions {
 
 /** The options that express-session has not, each with its rule. */
 const ADDED = {
+  absoluteTimeout: milliseconds({ above: 0 }),
   clearCookie: flag(false),
   concurrency: oneOf('merge', 'reread', 'overwrite'),
   encrypt: secrets,
   hashId: flag(false),
+  idleTimeout: milliseconds({ above: 0 }),
   maxSize: wholeNumber,
   onSaveError: oneOf('answer', 'fail'),
+  onStoreError: oneOf('fail', 'anonymous'),
   renewAfter: milliseconds({ above: 0 }),
   renewGrace: withDefault(milliseconds({ from: 0 }), 30_000),
   storeTimeout: milliseconds({ above: 0 }),
+  touch: flagOf(true),
+  touchAfter: milliseconds({ above: 0 }),
 } satisfies Partial<Record<keyof SessionOptions, OptionRule<unknown>>>
 
 /** What an entry for one host promises that the options do not say. */
 export interface Dialect {
   readonly autoCommit?: boolean
   readonly bareRecords?: boolean
-  readonly extendsUnmodified?: boolean
+  /** The default of the option of this name. */
+  readonly touch?: boolean
   /** Attributes of the cookie where the app gives none. */
   readonly cookie?: CookieOptions
   /** Names of options that the entry has besides. */
@@ -148,8 +185,6 @@ export interface Settings extends Values<typeof ADDED> {
   readonly autoCommit: boolean
   /** Records without a cookie are sessions, too. */
   readonly bareRecords: boolean
-  /** A request that changes nothing extends its session, too. */
-  readonly extendsUnmodified: boolean
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
@@ -189,9 +224,9 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     unsetDestroys: options.unset === 'destroy',
     autoCommit: dialect.autoCommit ?? true,
     bareRecords: dialect.bareRecords ?? false,
-    extendsUnmodified: dialect.extendsUnmodified ?? true,
-    ...readByRules(ADDED, options),
+    ...readByRules(ADDED, { touch: dialect.touch, ...withoutUndefined(options) }),
   }
+  checkTimes(options, settings)
   if (settings.renewAfter !== undefined && settings.concurrency === 'overwrite') {
     throw optionError('renewAfter option needs concurrency: "merge"; with "overwrite" a request brings the old id back')
   }
@@ -233,4 +268,30 @@ function readCookie(
     linted = true
     return given
   })
+}
+
+function withoutUndefined(options: object): object {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+/** @throws TypeError for times that contradict each other. */
+function checkTimes(
+  { cookie, touch }: SessionOptions,
+  { absoluteTimeout, idleTimeout, rolling, touchAfter }: Settings,
+): void {
+  if (touch === false && rolling) {
+    throw optionError(
+      'touch option false contradicts rolling, which extends the session at each request; leave one out',
+    )
+  }
+  if (absoluteTimeout !== undefined && idleTimeout !== undefined && idleTimeout > absoluteTimeout) {
+    throw optionError('idleTimeout option must not be longer than absoluteTimeout, which ends the session before')
+  }
+  if (touchAfter === undefined) return
+  const maxAge = typeof cookie === 'object' ? cookie.maxAge : undefined
+  const [name, limit] =
+    idleTimeout !== undefined && touchAfter >= idleTimeout ? ['idleTimeout', idleTimeout] : ['cookie.maxAge', maxAge]
+  if (typeof limit === 'number' && limit > 0 && touchAfter >= limit) {
+    throw optionError(`touchAfter option must be shorter than ${name}, or a session ends that is in use`)
+  }
 }

@@ -5,7 +5,7 @@ import { type Awaitable, chain, isPromise } from './awaitable.ts'
 import type { Cookie, CookieData } from './cookie.ts'
 import { debug } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
-import { factsOf } from './facts.ts'
+import { factsOf, markSeen } from './facts.ts'
 import { isCookieChanged, mergeCookie, mergeData } from './merge.ts'
 import type { SessionSlot } from './port/renewed.ts'
 import type { Version } from './port/slot.ts'
@@ -152,6 +152,7 @@ export class SessionRecord {
   /** Writes the session as it is now. The app hears how that goes: the commit does not try the same data again. */
   save(session: { cookie: Cookie }): Awaitable<void> {
     if (this.#waiting) return this.#waiting.then(() => this.save(session))
+    markSeen(session.cookie)
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
     this.#tried = ours
     return this.write(ours)

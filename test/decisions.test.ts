@@ -2,7 +2,7 @@
 // the rules of express-session 1.19 (shouldSave, shouldTouch, shouldSetCookie), and what goes beyond them has its rows.
 
 import { describe, expect, it } from 'vitest'
-import { type CookieStanding, cookieAct, type StoreStanding, storeAct } from '../lib/request/decisions.ts'
+import { type CookieStanding, cookieAct, extensionOf, type StoreStanding, storeAct } from '../lib/request/decisions.ts'
 
 /** Every combination of true and false under these names. */
 function everyCase<Name extends string>(...names: Name[]): Record<Name, boolean>[] {
@@ -19,8 +19,11 @@ describe('what the store is told', () => {
     isModified: false,
     isSaved: true,
     wasSaved: true,
+    isUndated: false,
+    extends: true,
+    extension: 'touch',
   }
-  const settings = { saveUninitialized: false, extendsUnmodified: true }
+  const settings = { saveUninitialized: false }
 
   it('is what express-session tells it', () => {
     const cases = everyCase('browserHasId', 'storeTouches', 'isModified', 'isSaved', 'wasSaved', 'saveUninitialized')
@@ -30,7 +33,7 @@ describe('what the store is told', () => {
       // Neither session can be: it is saved as it is, and was never saved.
       if (isSaved && !wasSaved && !browserHasId && isModified) continue
       const shouldTouch = browserHasId && !shouldSave && storeTouches
-      const { act } = storeAct({ ...session, isGone: false }, { ...settings, saveUninitialized })
+      const { act } = storeAct({ ...stored, ...session }, { ...settings, saveUninitialized })
       expect([session, saveUninitialized, act]).toEqual([
         session,
         saveUninitialized,
@@ -59,11 +62,21 @@ describe('what the store is told', () => {
     ['one that is gone', { isGone: true }, {}, 'the session is gone'],
     [
       'one that nobody changed, where reading does not extend it',
+      { extends: false },
       {},
-      { extendsUnmodified: false },
       'the store has it, and an unchanged session is not extended',
     ],
-    ['one that was changed there', { isModified: true, isSaved: false }, { extendsUnmodified: false }, 'save'],
+    ['one that was changed there', { isModified: true, isSaved: false, extends: false }, {}, 'save'],
+    ['one whose extension is to be recorded', { extension: 'write' }, {}, 'save'],
+    ['the same, in a store without touch', { extension: 'write', storeTouches: false }, {}, 'save'],
+    [
+      'one that was extended a moment ago',
+      { extension: 'none' },
+      {},
+      'the store has it, and it was extended less than touchAfter ago',
+    ],
+    ['one whose record lacks a date', { isUndated: true }, {}, 'save'],
+    ['the same, where reading does not extend it', { isUndated: true, extends: false }, {}, 'stamp'],
     [
       'one that nobody changed, in a store without touch',
       { storeTouches: false },
@@ -73,6 +86,25 @@ describe('what the store is told', () => {
   ])('of %s', (_, session, options, expected) => {
     const decision = storeAct({ ...stored, ...session }, { ...settings, ...options })
     expect(decision.act === 'none' ? decision.why : decision.act).toBe(expected)
+  })
+})
+
+describe('how an extension is stored', () => {
+  it.each<[number | undefined, { idleTimeout?: number; touchAfter?: number }, string]>([
+    [undefined, {}, 'touch'],
+    [undefined, { idleTimeout: 2_000 }, 'write'],
+    [0, { idleTimeout: 2_000 }, 'touch'],
+    [99, { idleTimeout: 2_000 }, 'touch'],
+    [100, { idleTimeout: 2_000 }, 'write'],
+    [undefined, { touchAfter: 500 }, 'write'],
+    [499, { touchAfter: 500 }, 'none'],
+    [500, { touchAfter: 500 }, 'write'],
+    [499, { idleTimeout: 2_000, touchAfter: 500 }, 'none'],
+    [500, { idleTimeout: 2_000, touchAfter: 500 }, 'write'],
+    [-1, { touchAfter: 500 }, 'write'],
+  ])('%o ms after the last one, with %o', (since, { idleTimeout, touchAfter }, expected) => {
+    const seenAt = since === undefined ? undefined : 10_000 - since
+    expect(extensionOf(seenAt, { idleTimeout, touchAfter }, 10_000)).toBe(expected)
   })
 })
 
@@ -88,6 +120,7 @@ describe('what the browser is told', () => {
     wasWritten: false,
     hasDate: false,
     isModified: () => false,
+    isExtended: () => true,
   }
   const fresh = { browserHasId: false, isStored: false }
   const settings = { saveUninitialized: false, rolling: false, autoCommit: true }
@@ -119,6 +152,18 @@ describe('what the browser is told', () => {
     ['a session that it has', {}, {}, 'the browser has it'],
     ['a session that nobody looked at', { isOpened: false }, {}, 'nobody looked at the session'],
     ['such a session, with rolling', { isOpened: false }, { rolling: true }, 'send'],
+    [
+      'such a session, with rolling, where the request does not extend it',
+      { isOpened: false, isExtended: () => false },
+      { rolling: true },
+      'nobody looked at the session',
+    ],
+    [
+      'a session that it has, with rolling, where the request does not extend it',
+      { isExtended: () => false },
+      { rolling: true },
+      'the browser has it',
+    ],
     ['a new session with nothing in it', fresh, {}, 'nothing was put into the session'],
     ['a new session that nobody looked at', { ...fresh, isOpened: false }, {}, 'nobody looked at the session'],
     ['such a session, with saveUninitialized', { ...fresh, isOpened: false }, { saveUninitialized: true }, 'send'],

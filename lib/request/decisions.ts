@@ -4,8 +4,11 @@
 import type { Settings } from '../options.ts'
 import type { RecordStanding } from '../record.ts'
 
-/** A `none` has its reason, which is the debug line. */
-export type StoreAct = { readonly act: 'save' | 'touch' } | { readonly act: 'none'; readonly why: string }
+/**
+ * `save` writes the session and extends it, `touch` extends it, `stamp` writes it with a date that its record lacks, and
+ * does not extend it. A `none` has its reason, which is the debug line.
+ */
+export type StoreAct = { readonly act: 'save' | 'touch' | 'stamp' } | { readonly act: 'none'; readonly why: string }
 
 export interface StoreStanding extends Pick<RecordStanding, 'isGone' | 'wasSaved'> {
   /** The browser's cookie has the id of this session. */
@@ -16,18 +19,44 @@ export interface StoreStanding extends Pick<RecordStanding, 'isGone' | 'wasSaved
   readonly isModified: boolean
   /** The store holds the session as it is now. */
   readonly isSaved: boolean
+  /** Its record lacks a date that the options need. */
+  readonly isUndated: boolean
+  /** The request extends its session, as the `touch` option says. */
+  readonly extends: boolean
+  /** How an extension is stored: see {@link extensionOf}. */
+  readonly extension: Extension
+}
+
+/** `write` records its date, `touch` needs none, `none` is too soon after the last one. */
+export type Extension = 'write' | 'touch' | 'none'
+
+/**
+ * How an extension is stored of a session that was extended at `seenAt`, by its record. A date is recorded at most once
+ * in `touchAfter`, or in a twentieth of `idleTimeout`.
+ */
+export function extensionOf(
+  seenAt: number | undefined,
+  { idleTimeout, touchAfter }: Pick<Settings, 'idleTimeout' | 'touchAfter'>,
+  now: number,
+): Extension {
+  if (idleTimeout === undefined && touchAfter === undefined) return 'touch'
+  const interval = touchAfter ?? (idleTimeout as number) / 20
+  // A date in the future is another machine's clock.
+  if (seenAt === undefined || seenAt > now || now - seenAt >= interval) return 'write'
+  return touchAfter === undefined ? 'touch' : 'none'
 }
 
 /** What the store is told of the session: its data (shouldSave), its new expiry (shouldTouch), or nothing. */
-export function storeAct(
-  session: StoreStanding,
-  settings: Pick<Settings, 'saveUninitialized' | 'extendsUnmodified'>,
-): StoreAct {
+export function storeAct(session: StoreStanding, settings: Pick<Settings, 'saveUninitialized'>): StoreAct {
   const isInitialized = settings.saveUninitialized || session.wasSaved || session.browserHasId
   if (!session.isSaved && (isInitialized || session.isModified)) return { act: 'save' }
   if (!session.browserHasId) return no(session.isSaved ? 'the store has it' : NOTHING_IN_IT)
   if (session.isGone) return no(GONE)
-  if (!settings.extendsUnmodified) return no('the store has it, and an unchanged session is not extended')
+  if (!session.extends) {
+    return session.isUndated ? { act: 'stamp' } : no('the store has it, and an unchanged session is not extended')
+  }
+  if (session.isUndated || session.extension === 'write') return { act: 'save' }
+  if (session.extension === 'none') return no('the store has it, and it was extended less than touchAfter ago')
   if (!session.storeTouches) return no('the store has it, and cannot extend a session')
   return { act: 'touch' }
 }
@@ -52,6 +81,8 @@ export interface CookieStanding extends Pick<RecordStanding, 'isGone' | 'isStore
   readonly hasDate: boolean
   /** See {@link StoreStanding}. Asked only where it matters: to know it, the session is serialised. */
   readonly isModified: () => boolean
+  /** The request extends the session now. Asked only where it matters, as it may need {@link isModified}. */
+  readonly isExtended: () => boolean
 }
 
 /** Whether the response carries the session's cookie (shouldSetCookie). */
@@ -62,7 +93,7 @@ export function cookieAct(
   const { browserHasId } = session
   if (session.isRefused && (browserHasId || !session.isOpened)) return noCookie('the session could not be saved')
   if (!session.isOpened && !session.browserHasOldId) {
-    const isSent = browserHasId ? settings.rolling : settings.saveUninitialized
+    const isSent = browserHasId ? settings.rolling && session.isExtended() : settings.saveUninitialized
     if (!isSent) return noCookie('nobody looked at the session')
   }
   if (!session.isThere) return noCookie('no session', true)
@@ -75,7 +106,8 @@ export function cookieAct(
 function isCookieDue(session: CookieStanding, settings: Parameters<typeof cookieAct>[1]): boolean {
   if (session.isRefused || !settings.autoCommit) return session.wasWritten
   if (session.browserHasId) {
-    return session.browserHasOldId || settings.rolling || (session.hasDate && session.isModified())
+    const isRolled = settings.rolling && session.isExtended()
+    return session.browserHasOldId || isRolled || (session.hasDate && session.isModified())
   }
   return settings.saveUninitialized || session.isStored || session.isModified()
 }

@@ -5,7 +5,7 @@ import { type Awaitable, chain, isPromise, ObservedPromise } from '../awaitable.
 import { type Cookie, type CookieOptions, expiryOf } from '../cookie.ts'
 import { debug, shorten, warn } from '../diagnostics.ts'
 import { SessionError } from '../errors.ts'
-import { factsOf } from '../facts.ts'
+import { factsOf, markSeen } from '../facts.ts'
 import { Pointer } from '../port/pointer.ts'
 import { SessionSlot } from '../port/renewed.ts'
 import type { Version } from '../port/slot.ts'
@@ -18,7 +18,7 @@ import { cookieAct, storeAct } from './decisions.ts'
 import { type HostRequest, isWithin, type RequestLike } from './host.ts'
 import type { PendingWork } from './pending.ts'
 import { RequestSession } from './request-session.ts'
-import { cookieOptionsOf, createCookie, type Service } from './service.ts'
+import { cookieOptionsOf, createCookie, reportLate, type Service } from './service.ts'
 
 /** For how many milliseconds at least a renewed id is remembered, if its session lasts that long. */
 const REMEMBERED_MS = 86_400_000
@@ -108,6 +108,24 @@ export class Lifecycle {
 
   /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
   load(): Awaitable<void> {
+    if (this.#service.settings.onStoreError === 'fail') return this.#loadAfterPrevious()
+    try {
+      const loading = this.#loadAfterPrevious()
+      return isPromise(loading) ? loading.catch((error: unknown) => this.#serveAnonymous(error)) : loading
+    } catch (error) {
+      return this.#serveAnonymous(error)
+    }
+  }
+
+  /** The request goes on without a session, as while a store is disconnected. An id that `genid` did not make is an error. */
+  #serveAnonymous(error: unknown): void {
+    if (error instanceof SessionError && error.code === 'ERR_SESSION_ID') throw error
+    debug('no session: the store has failed')
+    delete this.#req.sessionID
+    reportLate(this.#service, error)
+  }
+
+  #loadAfterPrevious(): Awaitable<void> {
     // What the app has begun to do, such as a destroy, comes before.
     if (this.#previous?.pending.isBusy) return this.#previous.pending.settle().then(() => this.#load())
     return this.#load()
@@ -186,11 +204,13 @@ export class Lifecycle {
       debug('not saved: %s', decision.why)
       return undefined
     }
-    if (!session || !settings.extendsUnmodified) this.#session.refresh(cookie)
-    debug(decision.act === 'save' ? 'saving %s' : 'touching %s', shorten(record.id))
-    if (decision.act === 'save' && session && hasOwnSave) return byCallback((done) => session.save(done))
+    const { act } = decision
+    debug(act === 'touch' ? 'touching %s' : 'saving %s', shorten(record.id))
+    if (act !== 'stamp') this.#session.refresh(cookie)
+    if (act === 'save') markSeen(session?.cookie ?? cookie)
+    if (act === 'save' && session && hasOwnSave) return byCallback((done) => session.save(done))
     const outgoing = new Outgoing(session?.cookie ?? cookie, () => session ?? this.requireSession(), data)
-    if (decision.act === 'save') return record.write(outgoing, true)
+    if (act !== 'touch') return record.write(outgoing, true)
     this.#isExtending = true
     outgoing.cookieWillBeSent = settings.rolling
     return record.touch(outgoing)
@@ -268,7 +288,7 @@ export class Lifecycle {
       return decision.leadsNowhere ? this.#browser.expiredCookie() : undefined
     }
     if (!cookie || !this.#browser.accepts(id, cookie.secure)) return undefined
-    if (settings.extendsUnmodified || !standing.browserHasId || standing.isModified()) this.#session.refresh(cookie)
+    if (this.#session.extends || !standing.browserHasId || standing.isModified()) this.#session.refresh(cookie)
     return this.#browser.cookieFor(id, (record?.mergedCookie ?? cookie).data)
   }
 

@@ -6,6 +6,7 @@ import type { ObservedPromise } from '../awaitable.ts'
 import { type Cookie, type CookieOptions, reviveCookie } from '../cookie.ts'
 import { debug, shorten } from '../diagnostics.ts'
 import { SessionError } from '../errors.ts'
+import { dateIn, factsOf } from '../facts.ts'
 import { shapeFlash } from '../flash.ts'
 import { SessionSlot } from '../port/renewed.ts'
 import { type FoundSession, type RecordStanding, SessionRecord } from '../record.ts'
@@ -29,7 +30,7 @@ import {
 import type { Secret } from '../signature.ts'
 import { type Snapshot, serializeData } from '../snapshot.ts'
 import type { Browser } from './browser.ts'
-import type { CookieStanding, StoreStanding } from './decisions.ts'
+import { type CookieStanding, type Extension, extensionOf, type StoreStanding } from './decisions.ts'
 import type { HostRequest, RequestLike } from './host.ts'
 import type { AnsweredRequest } from './late-changes.ts'
 import { PendingWork } from './pending.ts'
@@ -115,6 +116,10 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   /** The id that the request started with, or that its session was renewed to. */
   #firstId = ''
   #isRefreshed = false
+  /** This request extends its session, as the `touch` option says; undefined: it was not asked yet. */
+  #extends: boolean | undefined
+  /** It extends the session, or has extended it, now. */
+  #isExtended: boolean | undefined
   /** The session as the commit has found it. */
   #committed:
     | { readonly session: Session; readonly record: SessionRecord; readonly isModified: boolean; data: string }
@@ -346,7 +351,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const state = this.#state
     if (state.at !== 'open' && state.at !== 'found') return 'unset'
     const cookie = this.#cookieOf(state) as Cookie
-    if (session && settings.extendsUnmodified) this.refresh(cookie)
+    if (session && this.extends) this.refresh(cookie)
     const id = this.#req.sessionID
     if (typeof id !== 'string') {
       debug('session ignored because of bogus req.sessionID %o', id)
@@ -357,9 +362,14 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const { isGone, wasSaved } = record.standing()
     const isModified = session !== undefined && this.#isModified(session, record, data)
     if (session) this.#committed = { session, record, data, isModified }
+    const extension = this.#extensionOf(cookie)
+    this.#isExtended ??= isModified || (this.extends && extension !== 'none')
     const standing = {
       browserHasId: this.#browser.sessionId === id,
       storeTouches: port.touches,
+      extends: this.extends,
+      extension,
+      isUndated: this.#stamp(cookie),
       isGone,
       isModified,
       // Nobody can have changed a session that nobody has looked at.
@@ -394,8 +404,32 @@ export class RequestSession implements RequestLife, AnsweredRequest {
       wasWritten,
       hasDate: cookie?.expires != null,
       isModified: (): boolean => state.at === 'open' && this.#isModifiedNow(state.session),
+      isExtended: (): boolean => {
+        this.#isExtended ??= (this.extends && this.#extensionOf(cookie) !== 'none') || standing.isModified()
+        return this.#isExtended
+      },
     }
     return { id: state.at === 'open' ? state.session.id : this.#firstId, record, cookie, standing }
+  }
+
+  get extends(): boolean {
+    const { touch } = this.service.settings
+    this.#extends ??= typeof touch === 'function' ? Boolean(touch(this.#req as never)) : touch
+    return this.#extends
+  }
+
+  #extensionOf(cookie: Cookie | undefined): Extension {
+    return extensionOf(cookie && dateIn(cookie, 'seenAt'), this.service.settings, Date.now())
+  }
+
+  /** Gives a session the dates that its record lacks: it counts from now on. Answers whether it lacked one. */
+  #stamp(cookie: Cookie): boolean {
+    const { absoluteTimeout, idleTimeout, touchAfter } = this.service.settings
+    const lacksCreation = absoluteTimeout !== undefined && dateIn(cookie, 'createdAt') === undefined
+    const lacksVisit = (idleTimeout ?? touchAfter) !== undefined && dateIn(cookie, 'seenAt') === undefined
+    if (lacksCreation) factsOf(cookie).createdAt = Date.now()
+    if (lacksVisit) factsOf(cookie).seenAt = Date.now()
+    return lacksCreation || lacksVisit
   }
 
   /** The record and the cookie of the session that the app has put away. */

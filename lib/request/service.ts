@@ -31,7 +31,11 @@ export function cookieOptionsOf({ cookie }: Settings, req: object): CookieOption
 /** The cookie of a new session. */
 export function createCookie(settings: Settings, options: CookieOptions, isSecure: () => boolean): Cookie {
   const cookie = new Cookie(options)
-  if (settings.renewAfter !== undefined) factsOf(cookie).issuedAt = Date.now()
+  const { absoluteTimeout, idleTimeout, renewAfter, touchAfter } = settings
+  const facts = factsOf(cookie)
+  if (renewAfter !== undefined) facts.issuedAt = Date.now()
+  if (absoluteTimeout !== undefined) facts.createdAt = Date.now()
+  if ((idleTimeout ?? touchAfter) !== undefined) facts.seenAt = Date.now()
   if (cookie.secure === 'auto') cookie.secure = isSecure()
   if (cookie.sameSite === 'auto') cookie.sameSite = isSecure() ? 'none' : 'lax'
   return cookie
