@@ -124,7 +124,11 @@ class ForeignSlot implements Slot {
       const latest = place.interference ?? from
       // A record whose date has passed meanwhile is mostly gone, and sometimes was extended: only the store knows.
       if (!rereads && !(this.#isOver && isOver(latest.record))) return write(latest)
-      return chain(this.#get(), (found) => found && write(rereads ? found : latest))
+      return chain(this.#get(), (found) => {
+        if (!found) return undefined
+        const isSame = !rereads || found.record === latest.record
+        return write(isSame ? latest : found)
+      })
     })
   }
 

@@ -209,7 +209,7 @@ export class Lifecycle {
     if (act !== 'stamp') this.#session.refresh(cookie)
     if (act === 'save') markSeen(session?.cookie ?? cookie)
     if (act === 'save' && session && hasOwnSave) return byCallback((done) => session.save(done))
-    const outgoing = new Outgoing(session?.cookie ?? cookie, () => session ?? this.requireSession(), data)
+    const outgoing = new Outgoing(session?.cookie ?? cookie, () => session ?? this.#session.opened(), data)
     if (act !== 'touch') return record.write(outgoing, true)
     this.#isExtending = true
     outgoing.cookieWillBeSent = settings.rolling

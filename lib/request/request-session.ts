@@ -309,6 +309,12 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     return this.applyTraits(session)
   }
 
+  /** Opens the session that is there, or that stands behind what the app has put there. */
+  opened(): Session {
+    const state = this.#behind
+    return state.at === 'open' ? state.session : this.#open(state)
+  }
+
   /** The session that is there, or that stands behind what the app has put there. */
   get #behind(): Fresh | Found | Open {
     const state = this.#state
@@ -388,8 +394,9 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     if (this.#state.at === 'fresh' && settings.saveUninitialized) this.#open(this.#state)
     const state = this.#state
     const isThere = state.at === 'fresh' || state.at === 'found' || state.at === 'open'
+    const browserHasId = this.#browser.sessionId === this.#req.sessionID
     // Of a session that nobody has looked at, mostly neither is needed.
-    const isAsked = isThere && (isOpened || state.at === 'open' || settings.rolling || this.#browser.hasOldId)
+    const isAsked = isThere && (isOpened || !browserHasId || settings.rolling || this.#browser.hasOldId)
     const record = isAsked ? this.#recordOf(state) : undefined
     const cookie = isAsked ? this.#cookieOf(state) : undefined
     const { isGone, isStored, wasWritten } = record?.standing() ?? NOT_STORED
@@ -398,7 +405,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
       isThere,
       isGone,
       isRefused: this.phase === 'refused',
-      browserHasId: this.#browser.sessionId === this.#req.sessionID,
+      browserHasId,
       browserHasOldId: this.#browser.hasOldId,
       isStored,
       wasWritten,
@@ -445,7 +452,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const state = this.#state
     if (state.at !== 'open' && state.at !== 'found') return undefined
     const record = this.#recordOf(state)
-    if (!record?.snapshot || record.isGone) return undefined
+    if (!record || record.isGone || this.#browser.sessionId !== this.#firstId) return undefined
     if (record.id !== this.#firstId || this.#req.sessionID !== this.#firstId) return undefined
     return { record, cookie: this.#cookieOf(state) as Cookie }
   }
@@ -474,8 +481,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   /** `req.session = {…}`: the session holds that data now, except under the names of its methods. */
   #adopt(data: Data): void {
     if (this.#state.at === 'ended') this.generate()
-    const state = this.#behind
-    const session = state.at === 'open' ? state.session : this.#open(state)
+    const session = this.opened()
     emptyOut(session)
     fill(session, data)
     if (data.cookie) session.cookie = data.cookie as Cookie
@@ -535,10 +541,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   }
 
   #cookieOf(state: Fresh | Found | Open): Cookie | undefined {
-    if (state.at === 'open') {
-      const { session } = state
-      return session.cookie === session[RECORD]?.cookie ? session.cookie : cookieOf(session)
-    }
+    if (state.at === 'open') return cookieOf(state.session)
     if (state.at === 'found') state.cookie ??= reviveCookie(state.found.snapshot.cookie)
     return state.at === 'found' ? state.cookie : undefined
   }

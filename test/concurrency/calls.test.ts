@@ -1,10 +1,13 @@
 // What the promise costs: how often a store is called.
 
-import type { RequestHandler } from 'express'
+import { EventEmitter, once } from 'node:events'
+import type { ErrorRequestHandler, RequestHandler } from 'express'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { watchCommands } from '../../bench/redis.mjs'
 import { session as routerSession } from '../../lib/bun-router.ts'
 import { type SessionOptions, Store, session } from '../../lib/index.ts'
+import { portOf } from '../../lib/port/port.ts'
+import type { Version } from '../../lib/port/slot.ts'
 import { redisMissing } from '../support/redis.ts'
 import { originalSession } from '../support/required.ts'
 import { type AnyStore, find } from './fixture/kinds.ts'
@@ -177,6 +180,50 @@ describe('a store of somebody else', () => {
     expect(take(calls)).toEqual(['get', 'touch'])
     await overlap(site, browser, '/set/b')
     expect(take(calls)).toEqual(['get', 'get', 'get', 'set', 'get', 'set'])
+    await site.stop()
+  })
+
+  it("has not changed for concurrency: 'reread' where it answers with the same text", async () => {
+    const text = JSON.stringify({ cookie: { originalMaxAge: null, expires: null }, user: 'ann' })
+    const store = { get: async (_id: string) => text, set: async () => {}, destroy: async () => {} }
+    const use = { unit: 'ms', concurrency: 'reread', renews: false, timeout: undefined } as const
+    const slot = portOf(store, use).slot('id')
+    const version = (await slot.read()) as Version
+    let current: Version | undefined
+    await slot.update(version, (held) => {
+      current = held
+      return undefined
+    })
+    expect(current).toBe(version)
+  })
+
+  it('extends a session that the app has put away after its answer, while the store was busy', async () => {
+    const store = foreign.callbacks()
+    const { set } = store
+    const site = await open(store)
+    const { browser } = await site.visitor()
+    const steps = new EventEmitter()
+    const [writing, putAway, goOn] = ['writing', 'put away', 'go on'].map((step) => once(steps, step))
+    const errors: unknown[] = []
+    site.express.get('/put-away', (req, res) => {
+      res.send('ok')
+      req.session = null as never
+      steps.emit('put away')
+    })
+    site.express.use(((error, _req, _res, _next) => errors.push(error)) as ErrorRequestHandler)
+    store.set = ((...args) => {
+      steps.emit('writing')
+      goOn?.then(() => Reflect.apply(set, store, args))
+    }) as typeof set
+    const calls = note(store)
+    const writer = tab(browser, site.url).get('/set/a')
+    await writing
+    const answer = browser.get('/put-away')
+    await putAway
+    steps.emit('go on')
+    expect((await answer).status).toBe(200)
+    await writer
+    expect([calls.at(-1), errors]).toEqual(['touch', []])
     await site.stop()
   })
 

@@ -371,6 +371,18 @@ describe('an id that is renewed', () => {
       await site.stop()
     }))
 
+  it('is not that of a session which the app has handed over itself', () =>
+    play(memory, async ({ store, site }) => {
+      site.express.get('/handed-over', (req, res) => {
+        const data = { cookie: { originalMaxAge: null, path: '/' }, user: 'bob' }
+        store.store.createSession?.(req, data as never)
+        res.json(req.sessionID)
+      })
+      const browser = new Browser(site.url)
+      const { json: id, setCookies } = await browser.get('/handed-over')
+      expect([setCookies, await store.has(id)]).toEqual([[], true])
+    }))
+
   it.each([
     [{ renewAfter: 0 }, 'renewAfter option must be a number of milliseconds above 0'],
     [{ renewAfter: '1h' as never }, 'renewAfter option must be a number of milliseconds above 0'],
