@@ -240,6 +240,7 @@ export class Lifecycle {
     if (cookie.secure && !this.#browser.isSecure) return undefined
     const now = Date.now()
     if ((factsOf(cookie).issuedAt ?? 0) + renewAfter > now) return undefined
+    if (this.#session.extends) this.#session.refresh(cookie)
     const id = settings.generateId(this.#req)
     debug('renewing the id of session %s', shorten(oldId))
     const pointTo = (cookie: Cookie): Outgoing => {

@@ -3,6 +3,7 @@
 import type { ObservedPromise } from '../awaitable.ts'
 import { SessionError } from '../errors.ts'
 import type { ErrorCallback } from '../session.ts'
+import { soon } from '../timers.ts'
 
 export class PendingWork {
   readonly #pending = new Set<Promise<void>>()
@@ -31,7 +32,8 @@ export class PendingWork {
     work.watch(done, (error) => {
       if (!isNotFound(error)) {
         if (!isOver()) this.#failures.push({ error, work })
-        else if (!work.observed) late(error)
+        // `await` looks at what has failed already a moment later.
+        else soon(() => work.observed || late(error))
       }
       done()
     })

@@ -8,6 +8,7 @@ import { MemoryStore, session } from '../../lib/index.ts'
 import { DRIVER, type Driver } from '../../lib/port/slot.ts'
 import { Browser, type Reply } from '../support/jar.ts'
 import { type AnyStore, kinds, type StoreCase } from './fixture/kinds.ts'
+import { PromiseStore } from './fixture/stores.ts'
 import { open, openOn, ROUNDS, type Site, secret, tab, times } from './support.ts'
 import { lookUp, type Opened, Stores } from './table.ts'
 
@@ -370,6 +371,20 @@ describe('an id that is renewed', () => {
       expect((await look(there)).id).not.toBe(id)
       await site.stop()
     }))
+
+  it('gives the session its full lifetime, also where nobody looks at it and the store cannot extend it', async () => {
+    const store = new PromiseStore(() => 0)
+    const site = await open(store, options)
+    site.express.get('/blind', (_req, res) => void res.send('ok'))
+    const { browser } = await site.visitor()
+    pass(RENEW_AFTER)
+    const { setCookies } = await browser.get('/blind')
+    expect(setCookies).toEqual([expect.stringContaining(new Date(Date.now() + 86_400_000).toUTCString())])
+    expect(await lookUp(store, (await look(browser)).id)).toMatchObject({
+      cookie: { expires: new Date(Date.now() + 86_400_000).toISOString() },
+    })
+    await site.stop()
+  })
 
   it('is not that of a session which the app has handed over itself', () =>
     play(memory, async ({ store, site }) => {

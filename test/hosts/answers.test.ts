@@ -461,6 +461,36 @@ it('onSaveError is "answer" or "fail"', () => {
   }
 })
 
+it('a failure after the answer is not reported where the app has awaited it', async () => {
+  const sessions = session({ secret: 'a secret that is long enough', resave: false, saveUninitialized: false })
+  const [errors, handled] = [[] as unknown[], [] as unknown[]]
+  sessions.on('error', (error) => errors.push(error))
+  const { url, stop } = await serve((req, res) =>
+    sessions(req, res, () => {
+      const { session } = req as unknown as { session: Session & { big?: bigint } }
+      res.on('close', async () => {
+        session.big = 1n
+        for (const end of ['save', 'regenerate', 'ignored']) {
+          try {
+            if (end === 'save') await session.save()
+            else if (end === 'regenerate') await session.regenerate({ keep: true })
+            else void session.save()
+          } catch (error) {
+            handled.push((error as { code?: string }).code)
+          }
+        }
+      })
+      res.end()
+    }),
+  )
+  const client = new Client(url)
+  await client.get('/')
+  await expect.poll(() => errors.length, { interval: 1 }).toBe(1)
+  expect(handled).toEqual(['ERR_SESSION_SERIALIZE', 'ERR_SESSION_SERIALIZE'])
+  client.close()
+  await stop()
+})
+
 it('a failure that comes too late for anybody is a warning, once', async () => {
   const store = new HeldStore()
   store.failing = ['set']
