@@ -82,9 +82,9 @@ class ForeignSlot implements Slot {
     return this.#place
   }
 
-  /** What was read has run out since. */
+  /** What was read has run out since. A request that overwrites does not ask. */
   get #isOver(): boolean {
-    return this.#expires <= Date.now()
+    return this.#expires <= Date.now() && this.#use.concurrency !== 'overwrite'
   }
 
   read(): Awaitable<Version | undefined> {

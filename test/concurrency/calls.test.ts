@@ -183,6 +183,22 @@ describe('a store of somebody else', () => {
     await site.stop()
   })
 
+  it("is not asked with concurrency: 'overwrite' whether a session has run out during the request", async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const store = foreign.callbacks()
+    const site = await open(store, { concurrency: 'overwrite', cookie: { maxAge: 60_000 } })
+    site.express.get('/long', (_req, res) => {
+      vi.setSystemTime(Date.now() + 60_000)
+      res.send('ok')
+    })
+    const { browser } = await site.visitor()
+    const calls = note(store)
+    await browser.get('/long')
+    expect(calls).toEqual(['get', 'touch'])
+    await site.stop()
+  })
+
   it("has not changed for concurrency: 'reread' where it answers with the same text", async () => {
     const text = JSON.stringify({ cookie: { originalMaxAge: null, expires: null }, user: 'ann' })
     const store = { get: async (_id: string) => text, set: async () => {}, destroy: async () => {} }
