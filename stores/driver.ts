@@ -16,6 +16,16 @@ import { type AllCallback, type GetCallback, type LengthCallback, Store } from '
 /** The longest delay that a timer takes, in milliseconds. */
 export const LONGEST_DELAY: number = 2 ** 31 - 1
 
+/** An extension by less than this many milliseconds, or by less than this part of the lifetime, can be postponed. */
+const SLACK_MS = 60_000
+const SLACK_PART = 0.05
+
+/** Whether extending a session from one expiry date to another makes so little difference that a later request can do it. */
+export function livesAlmostAsLong(expires: number, wanted: number): boolean {
+  const difference = wanted - expires
+  return difference >= 0 && difference < Math.min(SLACK_MS, (wanted - Date.now()) * SLACK_PART)
+}
+
 /** A session as `get` answers it: plain data, its cookie as it was stored. */
 export type PlainSession = SessionData & Record<string, unknown>
 

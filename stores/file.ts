@@ -1,37 +1,43 @@
 // FileStore: sessions in a folder, one file each, shared by all processes of a machine.
 
 import { settle } from '../lib/awaitable.ts'
-import { type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
+import { type Cookie, type CookieData, expiryOf, hasOtherLifetime } from '../lib/cookie.ts'
 import { isPointer } from '../lib/port/pointer.ts'
 import type { Driver, Make, Touched, Version } from '../lib/port/slot.ts'
 import { cookieIn, type Outgoing, type Stored, withCookie } from '../lib/snapshot.ts'
-import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
-import { type FileStoreOptions, readFileOptions } from './file/options.ts'
-import { type Reaped, startReaping } from './file/reaper.ts'
 import {
-  type Content,
+  type AllCallback,
+  DriverStore,
+  type ErrorCallback,
+  type LengthCallback,
+  livesAlmostAsLong,
+  type PlainSession,
+} from './driver.ts'
+import { type FileStoreOptions, readFileOptions } from './file/options.ts'
+import { type ReapTarget, startReaping } from './file/reaper.ts'
+import {
+  differOnlyInDate,
   extend,
-  type Found,
-  type FoundRecord,
-  isAlive,
+  type FileRecord,
+  isLiveSession,
   isUnchanged,
-  lastsAlmost,
-  live,
+  type Loaded,
+  type LoadedRecord,
+  liveRecord,
   load,
   pointerExpiry,
 } from './file/record.ts'
-import { LANES, SessionFolder } from './file/session-folder.ts'
+import { MAX_AT_ONCE, SessionFolder } from './file/session-folder.ts'
 
 export type { FileStoreOptions } from './file/options.ts'
 
-/** A record, and how its file was found. */
 interface FileVersion extends Version {
-  /** Undefined where a later change of the file could not be told from this one. */
-  readonly found?: FoundRecord | undefined
+  /** The record as it was read; undefined for one that was written. */
+  readonly loaded?: LoadedRecord
 }
 
-/** Characters of records remembered as they were read, for who reads them again. */
-const REMEMBERED = 4_000_000
+/** The cache holds records with so many characters in all. */
+const MAX_CACHED = 4_000_000
 
 /**
  * Keeps sessions in files. Safe between the processes of one machine, of Node and of Bun: a change is there as a whole
@@ -43,13 +49,14 @@ const REMEMBERED = 4_000_000
 export class FileStore extends DriverStore {
   /** The folder, as an absolute path. */
   readonly path: string
-  /** How long a session whose cookie sets no date lives, in milliseconds. */
+  /** The lifetime in milliseconds of a session whose cookie has no expiry date. */
   readonly ttl: number
 
   readonly #folder: SessionFolder
-  /** Records as they were read last, by file; the one that was used last is the last. */
-  readonly #seen = new Map<string, FoundRecord>()
-  #seenLength = 0
+  /** Records as they were read, by file, the least recently used one first. Saves reading and decoding an unchanged file. */
+  readonly #cache = new Map<string, LoadedRecord>()
+  /** The characters of the records in the cache. */
+  #cachedLength = 0
 
   /**
    * @throws TypeError with the code `ERR_SESSION_OPTION` for an option that makes no sense, or a folder that cannot be
@@ -61,13 +68,13 @@ export class FileStore extends DriverStore {
     this.path = path
     this.ttl = ttl
     const settings = { path, extension, encoding, sync }
-    this.#folder = new SessionFolder(settings, (file) => this.#forget(file))
-    startReaping(this, reapInterval, FileStore.#reaped)
+    this.#folder = new SessionFolder(settings, (file) => this.#uncache(file))
+    startReaping(this, reapInterval, FileStore.#reapTarget)
   }
 
-  // No arrow function in the constructor, whose scope would hold the store.
-  static #reaped(store: FileStore): Reaped {
-    return { folder: store.#folder, damaged: (file, damage) => store.#setAside(file, undefined, damage) }
+  // Static: an arrow function in the constructor would keep the store in memory for as long as its timer runs.
+  static #reapTarget(store: FileStore): ReapTarget {
+    return { folder: store.#folder, onDamage: (file, damage) => store.#setAside(file, undefined, damage) }
   }
 
   /** All live sessions, each with its `id`. */
@@ -110,7 +117,7 @@ export class FileStore extends DriverStore {
     try {
       return JSON.parse(stored as string) as PlainSession
     } catch (cause) {
-      // The driver's `read` does not look at the data.
+      // `#read` does not parse the session, so damage within it is found only here.
       const file = this.#folder.fileOf(sid)
       void this.#setAside(file, sid, new SyntaxError(`${file} is damaged: ${(cause as Error).message}`, { cause }))
       return undefined
@@ -120,73 +127,72 @@ export class FileStore extends DriverStore {
   async #read(sid: string): Promise<FileVersion | undefined> {
     const file = this.#folder.fileOf(sid)
     for (;;) {
-      const found = await this.#folder.reads.run(() => this.#look(file, sid))
-      if (!found?.damage) {
-        const current = live(found)
-        return current && { record: current.json, found: found?.isRacy ? undefined : found }
+      const loaded = await this.#folder.readers.run(() => this.#load(file, sid))
+      if (!loaded?.damage) {
+        const record = liveRecord(loaded)
+        return record && { record: record.json, loaded: loaded as LoadedRecord }
       }
-      if (await this.#setAside(file, sid, found.damage)) return undefined
+      if (await this.#setAside(file, sid, loaded.damage)) return undefined
     }
   }
 
-  /** What is in the place of a record; read again only where it may have changed. */
-  async #look(file: string, sid: string): Promise<Found | undefined> {
-    const seen = this.#seen.get(file)
-    const found = seen && (await isUnchanged(file, seen.stats)) ? seen : await load(file, sid)
-    this.#forget(file)
-    if (found?.content) this.#remember(file, found)
-    return found
+  /** Loads a record, from the cache if the file has not changed since. */
+  async #load(file: string, sid: string): Promise<Loaded | undefined> {
+    const cached = this.#cache.get(file)
+    const loaded = cached && (await isUnchanged(file, cached)) ? cached : await load(file, sid)
+    this.#uncache(file)
+    if (loaded?.record && loaded.stats) this.#addToCache(file, loaded)
+    return loaded
   }
 
-  #remember(file: string, found: FoundRecord): void {
-    if (found.isRacy) return
-    this.#forget(file)
-    this.#seen.set(file, found)
-    this.#seenLength += found.content.json.length
-    for (const oldest of this.#seen.keys()) {
-      if (this.#seenLength <= REMEMBERED) break
-      this.#forget(oldest)
+  #addToCache(file: string, loaded: LoadedRecord): void {
+    this.#cache.set(file, loaded)
+    this.#cachedLength += loaded.record.json.length
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cachedLength <= MAX_CACHED) break
+      this.#uncache(oldest)
     }
   }
 
-  #forget(file: string): void {
-    const seen = this.#seen.get(file)
-    if (!seen) return
-    this.#seen.delete(file)
-    this.#seenLength -= seen.content.json.length
+  #uncache(file: string): void {
+    const cached = this.#cache.get(file)
+    if (!cached) return
+    this.#cache.delete(file)
+    this.#cachedLength -= cached.record.json.length
   }
 
   async #write(sid: string, json: string, expires = Date.now() + this.ttl): Promise<Version> {
-    await this.#folder.replace(sid, { create: true }, async () => ({ json, expires }))
+    await this.#folder.replace(sid, { createFolder: true }, async () => ({ json, expires }))
     return { record: json }
   }
 
   async #add(sid: string, json: string, expires = Date.now() + this.ttl): Promise<Version> {
-    let held: Content | undefined
-    await this.#folder.replace(sid, { create: true }, async (file) => {
-      held = live(await load(file, sid))
-      return held ? undefined : { json, expires }
+    let existing: FileRecord | undefined
+    await this.#folder.replace(sid, { createFolder: true }, async (file) => {
+      existing = liveRecord(await load(file, sid))
+      return existing ? undefined : { json, expires }
     })
-    return { record: held?.json ?? json }
+    return { record: existing?.json ?? json }
   }
 
   async #update(sid: string, from: FileVersion, make: Make): Promise<Version | undefined> {
     let damage: SyntaxError | undefined
-    let kept: Version | undefined
-    const updated = await this.#folder.replace(sid, {}, async (file) => {
-      const isThere = from.found && (await isUnchanged(file, from.found.stats))
-      const found = isThere ? from.found : await load(file, sid)
-      damage = found?.damage
-      const content = live(found)
-      if (!content) return undefined
-      const current = content.json === from.record ? from : { record: content.json }
+    /** What the file holds, where `make` chose to write nothing. */
+    let unchanged: Version | undefined
+    const written = await this.#folder.replace(sid, {}, async (file) => {
+      const isFrom = from.loaded && (await isUnchanged(file, from.loaded))
+      const loaded = isFrom ? from.loaded : await load(file, sid)
+      damage = loaded?.damage
+      const record = liveRecord(loaded)
+      if (!record) return undefined
+      const current = record.json === from.record ? from : { record: record.json }
       const session = make(current)
-      kept = session ? undefined : current
+      unchanged = session ? undefined : current
       if (!session) return undefined
       const expires = expiryOf(session.cookie) ?? Date.now() + this.ttl
       return { json: session.json, expires: session.isPointer ? pointerExpiry(expires) : expires }
     })
-    if (!damage) return updated === undefined ? kept : { record: updated }
+    if (!damage) return written === undefined ? unchanged : { record: written }
     await this.#setAside(this.#folder.fileOf(sid), sid, damage)
     return undefined
   }
@@ -195,31 +201,39 @@ export class FileStore extends DriverStore {
     const { cookie } = session
     const expires = date ?? Date.now() + this.ttl
     const file = this.#folder.fileOf(sid)
-    if (!session.cookieWillBeSent && lastsAlmost(live(this.#seen.get(file)), cookie, expires)) return undefined
-    const touched = await this.#folder.writes.run(() => extend(file, sid, { cookie, expires, loaded }))
-    if (touched !== 'differs') return touched
+    if (!session.cookieWillBeSent && this.#mayPostpone(file, cookie, expires)) return undefined
+    const touched = await this.#folder.writers.run(() => extend(file, sid, { cookie, expires, loaded }))
+    if (touched !== 'rewrite') return touched
     let outcome: Touched = 'gone'
     await this.#folder.replace(sid, {}, async () => {
-      const current = live(await load(file, sid))
-      if (!current) return undefined
-      if (isPointer(current.json)) {
+      const record = liveRecord(await load(file, sid))
+      if (!record) return undefined
+      if (isPointer(record.json)) {
         outcome = 'moved'
         return undefined
       }
-      const isChanged = hasOtherLifetime(cookieIn(current.json), loaded)
+      const isChanged = hasOtherLifetime(cookieIn(record.json), loaded)
       outcome = isChanged ? 'changed' : 'extended'
       if (isChanged) return undefined
-      return { json: cookie ? withCookie(current.json, cookie) : current.json, expires }
+      return { json: cookie ? withCookie(record.json, cookie) : record.json, expires }
     })
     return outcome
   }
 
-  async #take(sid: string): Promise<Version | undefined> {
-    const content = live(await this.#folder.remove(this.#folder.fileOf(sid), sid))
-    return content && { record: content.json }
+  /** Whether a touch can be left to a later request: the session lives almost as long, with the same cookie. */
+  #mayPostpone(file: string, cookie: Cookie | undefined, expires: number): boolean {
+    const record = liveRecord(this.#cache.get(file))
+    if (!record || !livesAlmostAsLong(record.expires, expires)) return false
+    const stored = cookieIn(record.json)
+    return !cookie || (stored !== undefined && differOnlyInDate(cookie, stored))
   }
 
-  /** Keeps what cannot be read out of the way. False: it can be read by now. Fails only where a listener does. */
+  async #take(sid: string): Promise<Version | undefined> {
+    const record = liveRecord(await this.#folder.remove(this.#folder.fileOf(sid), sid))
+    return record && { record: record.json }
+  }
+
+  /** Renames a damaged file and emits `corrupt`. False: it can be read now. Throws only what a listener throws. */
   async #setAside(file: string, sid: string | undefined, damage: SyntaxError): Promise<boolean> {
     if (!(await this.#folder.setAside(file, sid))) return false
     this.emit('corrupt', sid, damage)
@@ -228,31 +242,32 @@ export class FileStore extends DriverStore {
 
   async #all(): Promise<(PlainSession & { id: string })[]> {
     const all: (PlainSession & { id: string })[] = []
-    await this.#folder.walk(LANES, async (file, isRecord) => {
+    await this.#folder.walk(MAX_AT_ONCE, async (file, isRecord) => {
       if (!isRecord) return
-      const found = await this.#folder.reads.run(() => load(file))
-      if (found?.damage) {
-        await this.#setAside(file, undefined, found.damage)
+      const loaded = await this.#folder.readers.run(() => load(file))
+      if (loaded?.damage) {
+        await this.#setAside(file, undefined, loaded.damage)
         return
       }
-      const current = live(found)
-      const isSession = current && !isPointer(current.json) && this.#folder.fileOf(current.id) === file
-      const session = isSession ? this.parse(current.id, current.json) : undefined
-      if (session) all.push({ ...session, id: (current as Content).id })
+      const record = liveRecord(loaded)
+      // A copy under another name is not the session of its id.
+      if (!record || isPointer(record.json) || this.#folder.fileOf(record.id) !== file) return
+      const session = this.parse(record.id, record.json)
+      if (session) all.push({ ...session, id: record.id })
     })
     return all
   }
 
   async #length(): Promise<number> {
     let length = 0
-    await this.#folder.walk(LANES, async (file, isRecord) => {
-      if (isRecord && (await this.#folder.reads.run(() => isAlive(file)))) length++
+    await this.#folder.walk(MAX_AT_ONCE, async (file, isRecord) => {
+      if (isRecord && (await this.#folder.readers.run(() => isLiveSession(file)))) length++
     })
     return length
   }
 
   async #clear(): Promise<void> {
-    await this.#folder.walk(LANES, async (file, isRecord) => {
+    await this.#folder.walk(MAX_AT_ONCE, async (file, isRecord) => {
       if (isRecord) await this.#folder.remove(file)
     })
   }

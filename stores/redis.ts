@@ -7,7 +7,14 @@ import { SessionError } from '../lib/errors.ts'
 import { isPointer } from '../lib/port/pointer.ts'
 import type { Driver, Make, Touched, Version } from '../lib/port/slot.ts'
 import type { Outgoing, StoredObject } from '../lib/snapshot.ts'
-import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
+import {
+  type AllCallback,
+  DriverStore,
+  type ErrorCallback,
+  type LengthCallback,
+  livesAlmostAsLong,
+  type PlainSession,
+} from './driver.ts'
 import { linkTo, OwnLink } from './redis/clients.ts'
 import { add, type Commands, extend, replace, sha1, take } from './redis/commands.ts'
 import { Connection } from './redis/connection.ts'
@@ -37,9 +44,6 @@ interface Kept {
   pending: Promise<Touched> | undefined
 }
 
-// A session's life that is extended by less than this, or by less than this part of it, is left to the next request.
-const SLACK_MS = 60_000
-const SLACK_PART = 0.05
 /** Sessions whose expiry is remembered; of others each touch is sent. */
 const MAX_KEPT = 50_000
 /** How EVAL is refused, by an access list or by a proxy that does not know it. */
@@ -256,10 +260,7 @@ export class RedisStore extends DriverStore {
   ): Awaitable<Touched> {
     const until = this.#until(expires)
     const kept = this.#kept.get(sid)
-    if (kept && !session.cookieWillBeSent) {
-      const longer = until - kept.until
-      if (longer >= 0 && longer < Math.min(SLACK_MS, (until - Date.now()) * SLACK_PART)) return kept.pending
-    }
+    if (kept && !session.cookieWillBeSent && livesAlmostAsLong(kept.until, until)) return kept.pending
     const key = this.prefix + sid
     const seconds = this.#seconds(expires)
     const extending = this.#change(sid, (commands) => extend(commands, key, seconds, loaded))

@@ -1,34 +1,36 @@
-// The calls on files that FileStore makes: all of them in the thread pool, so that no disk, however slow, holds up the
-// event loop.
+// The file system calls of FileStore. Every one of them runs in the thread pool, so that no disk, however slow, blocks
+// the event loop.
 
 import fs from 'node:fs'
 import { sleep } from '../../lib/timers.ts'
 
-/** Makes a call of Node's that answers by callback. */
-export function ask<T>(call: (done: (error: Error | null, value?: T) => void) => void): Promise<T> {
+/** Makes a callback call of `node:fs`, which runs in the thread pool, and returns its result as a promise. */
+export function pooled<T>(call: (done: (error: Error | null, value?: T) => void) => void): Promise<T> {
   return new Promise((resolve, reject) => call((error, value) => (error ? reject(error) : resolve(value as T))))
 }
 
-const FOLDER = { recursive: true, mode: 0o700 }
+const MKDIR_OPTIONS = { recursive: true, mode: 0o700 }
 
-/** Times are in seconds. */
+/** One function for each call, so that tests can make a disk slow or broken. Times are in seconds. */
 export const disk = {
-  open: (path: string, flags: string): Promise<number> => ask((done) => fs.open(path, flags, 0o600, done)),
-  stat: (path: string): Promise<fs.Stats> => ask((done) => fs.stat(path, done)),
-  fstat: (fd: number): Promise<fs.Stats> => ask((done) => fs.fstat(fd, done)),
+  open: (path: string, flags: string): Promise<number> => pooled((done) => fs.open(path, flags, 0o600, done)),
+  stat: (path: string): Promise<fs.Stats> => pooled((done) => fs.stat(path, done)),
+  fstat: (fd: number): Promise<fs.Stats> => pooled((done) => fs.fstat(fd, done)),
+  /** Reads at the offset `from` of the file, and to the same offset of the buffer. */
   read: (fd: number, into: Buffer, from: number, length: number): Promise<number> =>
-    ask((done) => fs.read(fd, into, from, length, from, done)),
-  write: (fd: number, from: Buffer, offset: number, position: number): Promise<number> =>
-    ask((done) => fs.write(fd, from, offset, from.length - offset, position, done)),
-  utimes: (path: string, time: number): Promise<void> => ask((done) => fs.utimes(path, time, time, done)),
-  futimes: (fd: number, time: number): Promise<void> => ask((done) => fs.futimes(fd, time, time, done)),
-  fsync: (fd: number): Promise<void> => ask((done) => fs.fsync(fd, done)),
-  close: (fd: number): Promise<void> => ask((done) => fs.close(fd, done)),
-  link: (from: string, to: string): Promise<void> => ask((done) => fs.link(from, to, done)),
-  rename: (from: string, to: string): Promise<void> => ask((done) => fs.rename(from, to, done)),
-  unlink: (path: string): Promise<void> => ask((done) => fs.unlink(path, done)),
-  mkdir: (path: string): Promise<unknown> => ask((done) => fs.mkdir(path, FOLDER, done)),
-  list: (folder: string): Promise<string[]> => ask((done) => fs.readdir(folder, done)),
+    pooled((done) => fs.read(fd, into, from, length, from, done)),
+  /** Writes the buffer from `offset` on, after what has been written to the file before. */
+  write: (fd: number, buffer: Buffer, offset: number): Promise<number> =>
+    pooled((done) => fs.write(fd, buffer, offset, buffer.length - offset, null, done)),
+  utimes: (path: string, time: number): Promise<void> => pooled((done) => fs.utimes(path, time, time, done)),
+  futimes: (fd: number, time: number): Promise<void> => pooled((done) => fs.futimes(fd, time, time, done)),
+  fsync: (fd: number): Promise<void> => pooled((done) => fs.fsync(fd, done)),
+  close: (fd: number): Promise<void> => pooled((done) => fs.close(fd, done)),
+  link: (from: string, to: string): Promise<void> => pooled((done) => fs.link(from, to, done)),
+  rename: (from: string, to: string): Promise<void> => pooled((done) => fs.rename(from, to, done)),
+  unlink: (path: string): Promise<void> => pooled((done) => fs.unlink(path, done)),
+  mkdir: (path: string): Promise<unknown> => pooled((done) => fs.mkdir(path, MKDIR_OPTIONS, done)),
+  readdir: (folder: string): Promise<string[]> => pooled((done) => fs.readdir(folder, done)),
 }
 export type Disk = typeof disk
 
@@ -36,13 +38,13 @@ export function codeOf(error: unknown): unknown {
   return (error as { code?: unknown } | null)?.code
 }
 
-/** Windows refuses to rename or open what another process has open at that moment; elsewhere these errors are meant. */
+/** On Windows, a call fails with one of these codes while another process has the file open. Elsewhere they are real errors. */
 export function isBusy(error: unknown): boolean {
   return process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error) as string)
 }
 
-/** Makes a call that Windows may refuse for a moment: about a second of tries. */
-export async function patiently<T>(call: () => Promise<T>): Promise<T> {
+/** Repeats a call while the file is busy, for about one second. */
+export async function retryWhileBusy<T>(call: () => Promise<T>): Promise<T> {
   for (let delay = 1; ; delay *= 2) {
     try {
       return await call()
@@ -53,17 +55,17 @@ export async function patiently<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** As `patiently`; undefined where the file is missing. */
+/** Like `retryWhileBusy`, but returns undefined when the file does not exist. */
 export async function unlessMissing<T>(call: () => Promise<T>): Promise<T | undefined> {
   try {
-    return await patiently(call)
+    return await retryWhileBusy(call)
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
 }
 
-/** The first `size` bytes of a file as text, in whichever of the encodings of a JSON text it is. */
+/** Reads the first `size` bytes of a file that holds JSON, and finds out their encoding: UTF-8 or UTF-16. */
 export async function readText(fd: number, size: number): Promise<string> {
   const buffer = Buffer.allocUnsafe(size)
   let length = 0
@@ -76,18 +78,17 @@ export async function readText(fd: number, size: number): Promise<string> {
   return buffer.toString(length > 1 && buffer[1] === 0 ? 'utf16le' : 'utf8', 0, length)
 }
 
-/** Writes a text at a position of a file; answers with the position after it. */
-export async function writeText(fd: number, text: string, encoding: BufferEncoding, position: number): Promise<number> {
+/** Writes a text after what has been written to the file before. One call may write only a part of it. */
+export async function writeText(fd: number, text: string, encoding: BufferEncoding): Promise<void> {
   const buffer = Buffer.from(text, encoding)
-  for (let done = 0; done < buffer.length; ) done += await disk.write(fd, buffer, done, position + done)
-  return position + buffer.length
+  for (let written = 0; written < buffer.length; ) written += await disk.write(fd, buffer, written)
 }
 
 /**
- * Lets a few operations on files run at once, while the others wait for their turn: each has files open and a call in
- * the thread pool, which others need as well.
+ * Limits how many tasks run at once; the others wait in a queue. Each task has files open and occupies a thread of the
+ * pool, which the app needs as well.
  */
-export class Lanes {
+export class Limiter {
   #free: number
   readonly #waiting: (() => void)[] = []
 
@@ -95,11 +96,11 @@ export class Lanes {
     this.#free = count
   }
 
-  async run<T>(work: () => Promise<T>): Promise<T> {
+  async run<T>(task: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--
     else await new Promise<void>((resolve) => this.#waiting.push(resolve))
     try {
-      return await work()
+      return await task()
     } finally {
       const next = this.#waiting.shift()
       if (next) next()

@@ -1,67 +1,66 @@
-// Deletes the files of expired sessions, and what dead writers have left.
+// The reaper of FileStore: deletes the files of expired sessions, and files that a dead writer has left behind.
 
 import { debug } from '../../lib/diagnostics.ts'
 import { inBackground } from '../../lib/timers.ts'
 import { LONGEST_DELAY } from '../driver.ts'
 import { disk, unlessMissing } from './disk.ts'
-import { tidy } from './lock.ts'
+import { removeLeftover } from './lock.ts'
 import { load } from './record.ts'
 import type { SessionFolder } from './session-folder.ts'
 
-/** Milliseconds that an expired session is left where it is: a touch may extend it in that very moment. */
-const GRACE = 1_000
-/** Milliseconds after which what a writer has left is deleted, though nobody can say that the writer is dead. */
-const ABANDONED = 60_000
+/** Milliseconds for which an expired session is kept: a touch may be extending it at this moment. */
+const GRACE_MS = 1_000
+/** Age in milliseconds above which a lock or a `.next` file is deleted even if its writer may still be alive. */
+const ABANDONED_MS = 60_000
 
-/** What is reaped. */
-export interface Reaped {
+export interface ReapTarget {
   readonly folder: SessionFolder
-  /** A record that cannot be read. */
-  damaged(file: string, damage: SyntaxError): Promise<unknown>
+  /** Called for a record that cannot be read. */
+  onDamage(file: string, damage: SyntaxError): Promise<unknown>
 }
 
-/** Reaps every `interval` ms, as long as the store is in use. */
-export function startReaping<S extends object>(store: S, interval: number, reapedOf: (store: S) => Reaped): void {
+/** Reaps every `interval` ms until the store is garbage-collected. */
+export function startReaping<S extends object>(store: S, interval: number, targetOf: (store: S) => ReapTarget): void {
   if (interval === Infinity) return
   const pause = Math.min(interval, LONGEST_DELAY)
-  // Held by its timer, a store that nobody uses any more would live for ever.
+  // A timer that holds the store itself would keep it in memory for ever.
   const ref = new WeakRef(store)
   const schedule = (delay: number): void => {
     inBackground(delay, () => {
-      const held = ref.deref()
-      if (!held) return
-      reap(reapedOf(held), Math.min(pause, GRACE))
+      const current = ref.deref()
+      if (!current) return
+      reap(targetOf(current), Math.min(pause, GRACE_MS))
         .catch((error: unknown) => debug('expired sessions cannot be deleted: %s', error))
         .then(() => schedule(pause))
     })
   }
-  // Soon for the first time, as some processes never get old; not in all processes at once.
+  // The first time comes early, as some processes live shorter than one interval; and at random, as several may start together.
   schedule(pause * 0.2 * Math.random())
 }
 
-/** Deletes what expired more than `grace` ms ago. */
-async function reap(reaped: Reaped, grace: number): Promise<void> {
-  const { folder } = reaped
+/** Deletes the sessions that expired more than `grace` ms ago. */
+async function reap(target: ReapTarget, grace: number): Promise<void> {
+  const { folder } = target
   await folder.walk(1, async (file, isRecord) => {
     try {
-      const stats = await folder.reads.run(() => unlessMissing(() => disk.stat(file)))
+      const stats = await folder.readers.run(() => unlessMissing(() => disk.stat(file)))
       if (!stats) return
-      if (!isRecord) await tidy(file, stats.ctimeMs < Date.now() - ABANDONED, folder.writes)
-      else if (stats.mtimeMs < Date.now() - grace) await bury(reaped, file, grace)
+      if (!isRecord) await removeLeftover(file, stats.ctimeMs < Date.now() - ABANDONED_MS, folder.writers)
+      else if (stats.mtimeMs < Date.now() - grace) await deleteIfExpired(target, file, grace)
     } catch (error) {
       debug('%s cannot be reaped: %s', file, error)
     }
   })
 }
 
-/** Deletes a record that has expired, unless a writer is at it or the date inside is a later one. */
-async function bury(reaped: Reaped, file: string, grace: number): Promise<void> {
-  const damage = await reaped.folder.change(file, { patient: false }, async (lock) => {
-    const found = await load(file)
-    if (found?.damage) return found.damage
+/** Deletes a record, unless a writer is changing it or the date inside of the file is later than its mtime. */
+async function deleteIfExpired(target: ReapTarget, file: string, grace: number): Promise<void> {
+  const damage = await target.folder.change(file, { waits: false }, async (lock) => {
+    const loaded = await load(file)
+    if (loaded?.damage) return loaded.damage
     await lock.confirm()
-    if (found && found.content.expires < Date.now() - grace) await unlessMissing(() => disk.unlink(file))
+    if (loaded && loaded.record.expires < Date.now() - grace) await unlessMissing(() => disk.unlink(file))
     return undefined
   })
-  if (damage) await reaped.damaged(file, damage)
+  if (damage) await target.onDamage(file, damage)
 }
