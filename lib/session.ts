@@ -51,8 +51,8 @@ export interface RequestLife extends RecordOwner {
   track(work: ObservedPromise<void>): ObservedPromise<void>
   /** The callback of a session method as the host wants it called; the response waits for that. */
   expect(callback: ErrorCallback): ErrorCallback
-  /** The app ends the session of the request. */
-  ending(): void
+  /** The app ends this session, and the request has none until it gets another. */
+  ending(session: Session): void
   /** The store has ended this session. */
   ended(session: Session): void
   /** Gives a session what its host promises of it. */
@@ -167,7 +167,7 @@ export class Session {
     const life = this.req[LIFE]
     if (life?.keepsObject) emptyOut(this)
     else delete this.req.session
-    life?.ending()
+    life?.ending(this)
     const end = (): Awaitable<void> => chain(recordOf(this).destroy(), () => life?.ended(this))
     return settleFor(this, end, callback) as this | Promise<void>
   }

@@ -45,8 +45,13 @@ type State =
   | Open
   /** The app has put something else into `req.session`, or nothing. */
   | { readonly at: 'put away'; readonly value: unknown; readonly behind: Fresh | Found | Open }
-  /** The app has called `destroy()`. */
-  | { readonly at: 'ended'; readonly value: unknown; readonly behind: Fresh | Found | Open }
+  /** The app has called `destroy()` on the session of `record`. */
+  | {
+      readonly at: 'ended'
+      readonly value: unknown
+      readonly behind: Fresh | Found | Open
+      readonly record: SessionRecord | undefined
+    }
 
 /** The request has a new id, and no session yet. */
 interface Fresh {
@@ -265,10 +270,10 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     return this.#host.traits?.awaitsCallbacks ? this.pending.expectAnswer(callback) : this.pending.expect(callback)
   }
 
-  ending(): void {
+  ending(session: Session): void {
     const behind = this.#behind
     const value = this.keepsObject && behind.at === 'open' ? behind.session : undefined
-    this.#state = { at: 'ended', value, behind }
+    this.#state = { at: 'ended', value, behind, record: session[RECORD] }
   }
 
   ended(session: Session): void {
@@ -326,11 +331,11 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   /** Notes what `req.session` is now. */
   #place(value: unknown): void {
     const state = this.#state
-    const behind = this.#behind
-    if (isSession(value) && !(state.at === 'ended' && behind.at === 'open' && behind.session === value)) {
-      if (!(state.at === 'open' && state.session === value)) this.#state = { at: 'open', session: value }
-    } else if (state.at === 'ended') this.#state = { at: 'ended', value, behind }
-    else this.#state = { at: 'put away', value, behind }
+    if (state.at === 'open' && state.session === value) return
+    const hasEnded = state.at === 'ended' && (!isSession(value) || value[RECORD] === state.record)
+    if (hasEnded) this.#state = { ...state, value }
+    else if (isSession(value)) this.#state = { at: 'open', session: value }
+    else this.#state = { at: 'put away', value, behind: this.#behind }
   }
 
   /** The session as the request has it at this moment; data that the app put there itself becomes the session's. */

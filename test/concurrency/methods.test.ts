@@ -86,6 +86,21 @@ describe.concurrent.each(kinds)('on $name', (kind) => {
     })
   })
 
+  play(
+    'destroy() of the session before regenerate() does not end the one after it',
+    async ({ request, look, store, id }) => {
+      await request(async (req) => {
+        const before = req.session
+        await before.regenerate()
+        const { session } = req
+        session.user = 'bob'
+        await before.destroy()
+        req.session = session
+      })
+      expect([(await look()).data, await store.has(id)]).toEqual([{ user: 'bob' }, false])
+    },
+  )
+
   play('save() twice does not undo what another request has changed in between', async ({ request, look }) => {
     await request(async ({ session }, others) => {
       session.mine = 1
