@@ -8,6 +8,7 @@ const NAMES: readonly string[] = [NAMESPACE, 'express-session']
 
 /** Each cause of a warning by a stable name, under which docs/troubleshooting.md has its meaning and its cure. */
 export type WarningCode =
+  | 'WARN_SESSION_CACHE_PUBLIC'
   | 'WARN_SESSION_CHANGED_LATE'
   | 'WARN_SESSION_COOKIE_DOMAIN'
   | 'WARN_SESSION_COOKIE_EXPIRES'

@@ -2,6 +2,7 @@
 
 /** Stable names for what went wrong; safe to compare with, unlike messages. */
 export type SessionErrorCode =
+  | 'ERR_SESSION_CROSS_SITE'
   | 'ERR_SESSION_HOST'
   | 'ERR_SESSION_ID'
   | 'ERR_SESSION_MISSING'
@@ -16,10 +17,14 @@ export type SessionErrorCode =
 export class SessionError extends Error {
   override readonly name = 'SessionError'
   readonly code: SessionErrorCode
+  /** The status of an answer to a request that is refused; error handlers of Express and bunWay use it. */
+  declare readonly status?: number
 
-  constructor(code: SessionErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options)
+  constructor(code: SessionErrorCode, message: string, options: { cause?: unknown; status?: number } = {}) {
+    const { status, ...rest } = options
+    super(message, rest)
     this.code = code
+    if (status !== undefined) Object.assign(this, { status, statusCode: status, expose: true })
   }
 }
 

@@ -42,6 +42,65 @@ export function flagOf(byDefault: boolean): OptionRule<boolean | ((req: never) =
   }
 }
 
+/** `{ siteData }` of the clearCookie option: what `Clear-Site-Data` takes away besides the cookie. */
+export interface ClearCookie {
+  siteData: ('storage' | 'cookies')[]
+}
+
+const SITE_DATA: readonly unknown[] = ['storage', 'cookies']
+
+/** `true`, `false`, or what to clear besides. Default `false`. */
+export const clearCookie: OptionRule<boolean | ClearCookie> = (given = false, option) => {
+  if (typeof given === 'boolean') return given
+  const { siteData, ...others } = (typeof given === 'object' && given ? given : {}) as Partial<ClearCookie>
+  const isRight = Array.isArray(siteData) && siteData.length > 0 && siteData.every((kind) => SITE_DATA.includes(kind))
+  if (isRight && Object.keys(others).length === 0) return { siteData: siteData as ClearCookie['siteData'] }
+  throw optionError(`${option} option must be true, false, or { siteData: ['storage'] }, with "storage" or "cookies"`)
+}
+
+/** `'private'` (the default), `'no-store'` or `false`. */
+export const cache: OptionRule<'private' | 'no-store' | false> = (given = 'private', option) => {
+  if (given === 'private' || given === 'no-store' || given === false) return given
+  throw optionError(`${option} option must be "private", "no-store" or false`)
+}
+
+/** What the `crossSite` option says. */
+export interface CrossSite {
+  readonly mode: 'allow' | 'anonymous' | 'refuse'
+  /** Origins that count as the site's own. */
+  readonly trusted: ReadonlySet<string>
+  readonly except: ((req: never) => unknown) | undefined
+}
+
+const MODES: readonly unknown[] = ['allow', 'anonymous', 'refuse']
+
+/** A mode, or `{ mode, trusted, except }`. Default `'allow'`. */
+export const crossSite: OptionRule<CrossSite> = (given = 'allow', option) => {
+  const {
+    mode,
+    trusted = [],
+    except,
+    ...others
+  } = (typeof given === 'object' && given ? given : { mode: given }) as {
+    mode?: CrossSite['mode']
+    trusted?: unknown
+    except?: CrossSite['except']
+  }
+  const [unknown] = Object.keys(others)
+  if (unknown !== undefined) throw optionError(`${option} option has no ${unknown}; it has mode, trusted and except`)
+  if (!mode || !MODES.includes(mode)) throw optionError(`${option} option must be "allow", "anonymous" or "refuse"`)
+  if (except !== undefined && typeof except !== 'function')
+    throw optionError(`${option}.except option must be a function`)
+  if (!Array.isArray(trusted)) throw optionError(`${option}.trusted option must be a list of origins`)
+  for (const origin of trusted) {
+    if (typeof origin === 'string' && URL.canParse(origin) && new URL(origin).origin === origin.toLowerCase()) continue
+    throw optionError(
+      `${option}.trusted option must list origins such as "https://example.com", without a path; not ${String(origin)}`,
+    )
+  }
+  return { mode, trusted: new Set(trusted.map((origin: string) => origin.toLowerCase())), except }
+}
+
 /** A whole number above 0. Default: undefined. */
 export const wholeNumber: OptionRule<number | undefined> = (given, option) => {
   if (given === undefined || (Number.isInteger(given) && Number(given) > 0)) return given as number | undefined

@@ -7,6 +7,9 @@ import { deprecate } from './diagnostics.ts'
 import { optionError, SessionError } from './errors.ts'
 import { lintCookie, lintExpiry, lintOptions } from './lint.ts'
 import {
+  cache,
+  clearCookie,
+  crossSite,
   flag,
   flagOf,
   milliseconds,
@@ -56,8 +59,35 @@ export interface SessionOptions {
   store?: Store | CallbackStore | PromiseStore | false | null | undefined
   /** What `req.session = null` does to the stored session. Default `'keep'`. */
   unset?: 'destroy' | 'keep' | undefined
-  /** A destroyed session also takes the browser's cookie away. Default `false`. */
-  clearCookie?: boolean | undefined
+  /**
+   * A destroyed session also takes the browser's cookie away. `{ siteData: ['storage'] }` also adds `Clear-Site-Data`, by
+   * which the browser deletes what the site keeps in it, unless the app has set that header. Default `false`.
+   */
+  clearCookie?: boolean | { siteData: ('storage' | 'cookies')[] } | undefined
+  /**
+   * Who may keep an answer. `'private'`, the default: an answer that carries the session's cookie is `private` for caches
+   * (RFC 9111), unless its `Cache-Control` says who may keep it; one that is marked as public is warned of. `'no-store'`:
+   * no cache keeps an answer whose handler looked at the session, whatever the app says (OWASP Session Management, "Web
+   * Content Caching"). `false`: headers are left alone.
+   */
+  cache?: 'private' | 'no-store' | false | undefined
+  /**
+   * What becomes of a request with an unsafe method (not GET, HEAD, OPTIONS, TRACE) that a browser says comes from another
+   * site, by `Sec-Fetch-Site`, or by `Origin` where that is missing. `'allow'`, the default: nothing. `'anonymous'`: it is
+   * served as a visitor's, with an empty session that is never stored nor sent. `'refuse'`: it fails with
+   * `ERR_SESSION_CROSS_SITE`, status 403. A sister domain, another port and `Origin: null` count as another site.
+   * `trusted` are origins that do not, and `except` excepts requests such as webhooks.
+   */
+  crossSite?:
+    | 'allow'
+    | 'anonymous'
+    | 'refuse'
+    | {
+        mode: 'allow' | 'anonymous' | 'refuse'
+        trusted?: readonly string[] | undefined
+        except?: ((req: HostRequest) => boolean) | undefined
+      }
+    | undefined
   /**
    * What becomes of a response that has not left when its session could not be saved, destroyed (`unset`) or given
    * another id. `'answer'`, the default: it leaves, and the error goes to `next`, as in express-session. `'fail'`: it
@@ -141,8 +171,10 @@ export interface SessionOptions {
 /** The options that express-session has not, each with its rule. */
 const ADDED = {
   absoluteTimeout: milliseconds({ above: 0 }),
-  clearCookie: flag(false),
+  cache,
+  clearCookie,
   concurrency: oneOf('merge', 'reread', 'overwrite'),
+  crossSite,
   encrypt: secrets,
   hashId: flag(false),
   idleTimeout: milliseconds({ above: 0 }),

@@ -16,7 +16,7 @@ const VISITORS = 20
 
 // biome-ignore lint/suspicious/noExplicitAny: what the handlers put there
 type Loose = any
-type Done = (error?: unknown, value?: unknown) => void
+type Done = (error?: unknown, value?: Loose) => void
 
 /** The same numbers for the same seed (mulberry32). */
 function random(seed: number): () => number {

@@ -20,6 +20,8 @@ export interface BunwayRequest {
 /** bunWay's response, as far as sessions need it. */
 export interface BunwayResponse {
   append(name: string, value: string): unknown
+  getHeader(name: string): string | undefined
+  set(name: string, value: string): unknown
   status(code: number): unknown
   isSent(): boolean
   isStreaming(): boolean
@@ -49,6 +51,14 @@ class BunwayHost implements HostRequest {
   // `req.get` works where `req.headers` has been replaced, as its passport adapter does.
   get cookieHeader(): string | undefined {
     return this.#req.get('cookie')
+  }
+
+  get method(): string {
+    return this.#req.original.method
+  }
+
+  header(name: string): string | undefined {
+    return this.#req.get(name)
   }
 
   get path(): string {
@@ -148,8 +158,11 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
   type Way = keyof typeof build
 
   const setCookie = (): void => {
-    const cookie = life.head()
-    if (cookie !== undefined) res.append('Set-Cookie', cookie)
+    life.head({
+      get: (name) => res.getHeader(name),
+      set: (name, value) => res.set(name, value),
+      addCookie: (cookie) => res.append('Set-Cookie', cookie),
+    })
   }
   const finish = (way: Way): Awaitable<Response> => {
     setCookie()

@@ -4,7 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Awaitable, isPromise } from '../awaitable.ts'
 import { debug } from '../diagnostics.ts'
-import type { HostRequest, RequestLike } from '../request/host.ts'
+import type { HostRequest, RequestLike, ResponseHead } from '../request/host.ts'
 import { Lifecycle } from '../request/lifecycle.ts'
 import type { Service } from '../request/service.ts'
 import type { Session, SessionData } from '../session.ts'
@@ -36,7 +36,7 @@ interface Head {
 }
 
 class ConnectRequest implements HostRequest {
-  readonly #req: IncomingMessage & { originalUrl?: string; secure?: boolean }
+  readonly #req: IncomingMessage & { originalUrl?: string; secure?: boolean; app?: { get?(name: string): unknown } }
 
   constructor(req: IncomingMessage) {
     this.#req = req
@@ -44,6 +44,21 @@ class ConnectRequest implements HostRequest {
 
   get cookieHeader(): string | undefined {
     return this.#req.headers?.cookie
+  }
+
+  get method(): string {
+    return this.#req.method ?? 'GET'
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#req.headers?.[name]
+    return Array.isArray(value) ? value.join(', ') : value
+  }
+
+  get trustsProxy(): boolean | undefined {
+    const { app, socket } = this.#req
+    const trusts: unknown = typeof app?.get === 'function' ? app.get('trust proxy fn') : undefined
+    return typeof trusts === 'function' ? Boolean(trusts(socket?.remoteAddress, 0)) : undefined
   }
 
   get path(): string {
@@ -241,21 +256,13 @@ class HeldResponse {
   #setCookie(args: unknown[]): unknown[] {
     if (this.#cookieSet) return args
     this.#cookieSet = true
-    const res = this.#res
-    let cookie: string | undefined
+    const head = new ConnectHead(this.#res, args)
     try {
-      cookie = this.#life.head()
+      this.#life.head(head)
     } catch (error) {
       this.#tell(error)
     }
-    if (cookie === undefined) return args
-    const rest = applyHeaders(res, args)
-    const others = res.getHeader('Set-Cookie') as string | string[] | undefined
-    res.setHeader(
-      'Set-Cookie',
-      others === undefined ? [cookie] : [...(Array.isArray(others) ? others : [others]), cookie],
-    )
-    return rest
+    return head.args
   }
 
   /** The head leaves now. */
@@ -369,6 +376,39 @@ class HeldResponse {
       }
       this.#next(error)
     })
+  }
+}
+
+/** The head of a response, some of which may be in the arguments of `writeHead`. */
+class ConnectHead implements ResponseHead {
+  /** What is left of the arguments. */
+  args: unknown[]
+  readonly #res: ServerResponse
+  #isApplied = false
+
+  constructor(res: ServerResponse, args: unknown[]) {
+    this.#res = res
+    this.args = args
+  }
+
+  get(name: string): string | undefined {
+    const value = this.#applied().getHeader?.(name)
+    return value === undefined ? undefined : Array.isArray(value) ? value.join(', ') : String(value)
+  }
+
+  set(name: string, value: string): void {
+    this.#applied().setHeader(name, value)
+  }
+
+  addCookie(value: string): void {
+    const others = this.#applied().getHeader('Set-Cookie') as string | string[] | undefined
+    this.#res.setHeader('Set-Cookie', others === undefined ? [value] : [others, value].flat())
+  }
+
+  #applied(): ServerResponse {
+    if (!this.#isApplied) this.args = applyHeaders(this.#res, this.args)
+    this.#isApplied = true
+    return this.#res
   }
 }
 

@@ -2,7 +2,8 @@
 
 import { settle } from '../awaitable.ts'
 import { debug } from '../diagnostics.ts'
-import type { HostRequest, HostTraits, RequestLike } from '../request/host.ts'
+import { SessionError } from '../errors.ts'
+import type { HostRequest, HostTraits, RequestLike, ResponseHead } from '../request/host.ts'
 import { Lifecycle } from '../request/lifecycle.ts'
 import { reportLate, type Service } from '../request/service.ts'
 import { type FlashMessages, LIFE, type Session, type SessionData } from '../session.ts'
@@ -41,6 +42,14 @@ class FetchHost implements HostRequest {
 
   get cookieHeader(): string | undefined {
     return this.#req.headers.get('cookie') ?? undefined
+  }
+
+  get method(): string {
+    return this.#req.method
+  }
+
+  header(name: string): string | undefined {
+    return this.#req.headers.get(name) ?? undefined
   }
 
   get path(): string {
@@ -84,7 +93,13 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     delete carrier[LIFE]
     delete carrier.session
   }
-  const life = Lifecycle.begin(service, carrier, new FetchHost(req))
+  let life: Lifecycle | undefined
+  try {
+    life = Lifecycle.begin(service, carrier, new FetchHost(req))
+  } catch (error) {
+    if (error instanceof SessionError && error.status) return new Response(error.message, { status: error.status })
+    throw error
+  }
   if (!life) return next(req)
   await life.load()
 
@@ -113,7 +128,9 @@ export async function serveFetch(service: Service, req: Request, next: FetchNext
     reportLate(service, error)
   }
   if (life.isReplaced) return answer as Response
-  return withCookie(answer, life.head()) as Response
+  const head = new FetchHead(answer)
+  life.head(head)
+  return withHead(answer, head) as Response
 }
 
 /** A promise of what `work` does, which may be ignored: the request hears of a failure in any case. */
@@ -135,21 +152,55 @@ const given = new WeakMap<Response, string>()
 /** Responses without a body are often made once and used for ever. */
 const isBare = ({ status }: Response): boolean => status === 204 || status === 205 || (status >= 300 && status < 400)
 
-function withCookie(answer: unknown, cookie: string | undefined): unknown {
+/** What the head of an answer is to be, besides what it is. */
+class FetchHead implements ResponseHead {
+  cookie: string | undefined
+  readonly changes: [name: string, value: string][] = []
+  readonly #answer: unknown
+
+  constructor(answer: unknown) {
+    this.#answer = answer
+  }
+
+  get(name: string): string | undefined {
+    return isResponse(this.#answer) ? (this.#answer.headers.get(name) ?? undefined) : undefined
+  }
+
+  set(name: string, value: string): void {
+    this.changes.push([name, value])
+  }
+
+  addCookie(value: string): void {
+    this.cookie = value
+  }
+
+  get isChanged(): boolean {
+    return this.cookie !== undefined || this.changes.length > 0
+  }
+
+  applyTo(headers: Headers): Headers {
+    for (const [name, value] of this.changes) headers.set(name, value)
+    if (this.cookie !== undefined) headers.append('Set-Cookie', this.cookie)
+    return headers
+  }
+}
+
+function withHead(answer: unknown, head: FetchHead): unknown {
+  const { cookie } = head
   if (!isResponse(answer)) {
-    if (cookie === undefined) return answer
-    if (carriesCookies(answer)) return new Response(null, { headers: { 'Set-Cookie': cookie } })
+    if (!head.isChanged) return answer
+    if (carriesCookies(answer)) return new Response(null, { headers: head.applyTo(new Headers()) })
     debug('no cookie: the handler answered with something that can carry none')
     return answer
   }
   const old = given.get(answer)
-  if (cookie === undefined && old === undefined) return answer
+  if (!head.isChanged && old === undefined) return answer
   if (old !== undefined) debug('the answer carries the cookie of another request: a copy goes without it')
-  if (cookie !== undefined && old === undefined && !isBare(answer)) {
+  if (head.isChanged && old === undefined && !isBare(answer)) {
     try {
       // In place: a body that has been looked at loses its content type under Bun.
-      answer.headers.append('Set-Cookie', cookie)
-      given.set(answer, cookie)
+      head.applyTo(answer.headers)
+      if (cookie !== undefined) given.set(answer, cookie)
       return answer
     } catch {
       debug('the answer is immutable: a copy carries the cookie')
@@ -158,6 +209,6 @@ function withCookie(answer: unknown, cookie: string | undefined): unknown {
   const headers = new Headers(answer.headers)
   headers.delete('Set-Cookie')
   for (const other of answer.headers.getSetCookie()) if (other !== old) headers.append('Set-Cookie', other)
-  if (cookie !== undefined) headers.append('Set-Cookie', cookie)
+  head.applyTo(headers)
   return new Response(answer.body, { status: answer.status, statusText: answer.statusText, headers })
 }

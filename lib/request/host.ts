@@ -8,6 +8,8 @@ import type { Secret } from '../signature.ts'
 export interface HostRequest {
   /** The Cookie header. */
   readonly cookieHeader: string | undefined
+  /** In capitals. */
+  readonly method: string
   /** The path of the request's URL, before any router has cut it. */
   readonly path: string
   /** The connection itself is encrypted. */
@@ -16,7 +18,20 @@ export interface HostRequest {
   readonly secure: boolean | undefined
   /** The X-Forwarded-Proto header. */
   readonly forwardedProto: string | undefined
+  /** The host's own proxy settings trust the connection's other end; undefined if it has none. */
+  readonly trustsProxy?: boolean | undefined
   readonly traits?: HostTraits
+  /** A header of the request, by its name in lower case. */
+  header(name: string): string | undefined
+}
+
+/** The head of a response that leaves. */
+export interface ResponseHead {
+  /** A header as one line. */
+  get(name: string): string | undefined
+  set(name: string, value: string): void
+  /** Adds a `Set-Cookie` to those that the app has set. */
+  addCookie(value: string): void
 }
 
 /** What a host's documentation promises of the session itself. */

@@ -6,6 +6,7 @@ import { type Cookie, type CookieOptions, expiryOf } from '../cookie.ts'
 import { debug, shorten, warn } from '../diagnostics.ts'
 import { SessionError } from '../errors.ts'
 import { factsOf, markSeen } from '../facts.ts'
+import { nowhere } from '../port/nowhere.ts'
 import { Pointer } from '../port/pointer.ts'
 import { SessionSlot } from '../port/renewed.ts'
 import type { Version } from '../port/slot.ts'
@@ -14,10 +15,12 @@ import { LIFE, newSession, type Session } from '../session.ts'
 import { hashId, type Secret } from '../signature.ts'
 import { Outgoing } from '../snapshot.ts'
 import { Browser } from './browser.ts'
+import { keepPrivate } from './cache-control.ts'
+import { whyCrossSite } from './cross-site.ts'
 import { cookieAct, storeAct } from './decisions.ts'
-import { type HostRequest, isWithin, type RequestLike } from './host.ts'
+import { type HostRequest, isWithin, type RequestLike, type ResponseHead } from './host.ts'
 import type { PendingWork } from './pending.ts'
-import { RequestSession } from './request-session.ts'
+import { type Leaving, RequestSession } from './request-session.ts'
 import { cookieOptionsOf, createCookie, reportLate, type Service } from './service.ts'
 
 /** For how many milliseconds at least a renewed id is remembered, if its session lasts that long. */
@@ -39,13 +42,13 @@ export class Lifecycle {
    * Starts the life of a session in this request. Undefined: the request goes on without one, as it has one already,
    * the store is away, or the path lies outside of the cookie's. A request whose app has put its session away gets what
    * the store holds now.
-   * @throws Error when there is no secret to sign with.
+   * @throws SessionError when there is no secret to sign with, or for a cross-site request that the options refuse.
    */
   static begin(service: Service, req: RequestLike, host: HostRequest): Lifecycle | undefined {
     service.lateChanges.lookBack()
     const previous = req[LIFE]
     if (previous ? !previous.isAway : req.session) {
-      const isOurs = previous instanceof RequestSession && previous.service === service
+      const isOurs = previous instanceof RequestSession && previous.service.events === service.events
       debug('no session: the request has one already')
       if (previous && !isOurs) {
         warn(
@@ -67,9 +70,10 @@ export class Lifecycle {
       debug('no session: pathname mismatch, %s is outside of %s', host.path, path)
       return undefined
     }
+    const visitors = crossSiteService(service, req, host)
     const secrets = service.settings.secrets ?? (req.secret ? [req.secret] : undefined)
     if (!secrets) throw new SessionError('ERR_SESSION_SECRET', 'secret option required for sessions')
-    return new Lifecycle(service, req, host, secrets, cookieOptions, previous as RequestSession | undefined)
+    return new Lifecycle(visitors ?? service, req, host, secrets, cookieOptions, previous as RequestSession | undefined)
   }
 
   private constructor(
@@ -133,7 +137,7 @@ export class Lifecycle {
 
   #load(): Awaitable<void> {
     this.#req.sessionStore = this.#service.store
-    const ids = this.#browser.readIds(this.#req)
+    const ids = this.#service.isForVisitors ? [] : this.#browser.readIds(this.#req)
     this.#req.sessionID = ids[0]
     return ids.length > 0 ? this.#find(ids, 0) : this.#session.start()
   }
@@ -230,7 +234,7 @@ export class Lifecycle {
   #renew(): Awaitable<void> {
     const { settings } = this.#service
     const { renewAfter, renewGrace, autoCommit } = settings
-    if (renewAfter === undefined || !autoCommit) return undefined
+    if (renewAfter === undefined || !autoCommit || this.#service.isForVisitors) return undefined
     this.#isExtending = false
     const renewable = this.isReplaced ? undefined : this.#session.renewable()
     if (!renewable) return undefined
@@ -273,30 +277,86 @@ export class Lifecycle {
   }
 
   /**
-   * The `Set-Cookie` value that the response's head must carry, if any. Called once, when the head leaves.
-   * @throws TypeError for cookie attributes that cannot be sent.
+   * Puts on the head of a response what it must carry of the session: the cookie, and who may keep the answer. Called
+   * once, when the head leaves. @throws TypeError for cookie attributes that cannot be sent.
    */
-  head(): string | undefined {
-    if (this.isReplaced) return undefined
+  head(response: ResponseHead): void {
+    if (this.isReplaced) return
     const leaving = this.#session.leaving()
     this.#browser.close()
-    if (!leaving) return undefined
-    const { id, record, cookie, standing } = leaving
+    if (!leaving || this.#service.isForVisitors) return
+    const { cache } = this.#service.settings
+    if (cache === 'no-store' && leaving.isLooked) response.set('Cache-Control', 'no-store')
+    const cookie = this.#cookieFor(leaving, response)
+    if (cookie === undefined) return
+    response.addCookie(cookie)
+    if (cache === 'no-store') response.set('Cache-Control', 'no-store')
+    else if (cache === 'private') this.#keepPrivate(response)
+  }
+
+  /** Lets no shared cache hand this visitor's cookie to another one. */
+  #keepPrivate(response: ResponseHead): void {
+    const kept = keepPrivate(response.get('Cache-Control'), response.get('Expires'))
+    if (kept === 'public') {
+      const { path } = this.#host
+      if (warnedPaths.size >= MAX_WARNED_PATHS || warnedPaths.has(path)) return
+      warnedPaths.add(path)
+      warn(
+        'WARN_SESSION_CACHE_PUBLIC',
+        `the answer for ${path} carries a session cookie and is marked as public, so a shared cache may hand the cookie to ` +
+          'another visitor; mark it as private, or answer without a session there',
+      )
+    } else if (kept) response.set('Cache-Control', kept.header)
+  }
+
+  /** The `Set-Cookie` value, if any. */
+  #cookieFor({ id, record, cookie, standing }: Leaving, response: ResponseHead): string | undefined {
     const { settings } = this.#service
     const decision = cookieAct(standing, settings)
     if (decision.act === 'none') {
       debug('no cookie: %s', decision.why)
-      return decision.leadsNowhere ? this.#browser.expiredCookie() : undefined
+      return decision.leadsNowhere ? this.#expiredCookie(response) : undefined
     }
     if (!cookie || !this.#browser.accepts(id, cookie.secure)) return undefined
     if (this.#session.extends || !standing.browserHasId || standing.isModified()) this.#session.refresh(cookie)
     return this.#browser.cookieFor(id, (record?.mergedCookie ?? cookie).data)
   }
 
+  #expiredCookie(response: ResponseHead): string | undefined {
+    const cookie = this.#browser.expiredCookie()
+    const { clearCookie } = this.#service.settings
+    const siteData = typeof clearCookie === 'object' ? clearCookie.siteData : []
+    if (cookie !== undefined && siteData.length > 0 && response.get('Clear-Site-Data') === undefined) {
+      response.set('Clear-Site-Data', siteData.map((kind) => `"${kind}"`).join(', '))
+    }
+    return cookie
+  }
+
   /** The answer can carry no cookie. */
   close(reason: string): void {
     this.#browser.close(reason)
   }
+}
+
+/** Paths may have ids in them. */
+const MAX_WARNED_PATHS = 100
+/** The paths of answers that were warned of as public. */
+const warnedPaths = new Set<string>()
+
+/**
+ * What a request from another site is served with, as the `crossSite` option says: undefined, as any other.
+ * @throws SessionError `ERR_SESSION_CROSS_SITE` where it is refused.
+ */
+function crossSiteService(service: Service, req: RequestLike, host: HostRequest): Service | undefined {
+  const { crossSite, proxy } = service.settings
+  if (crossSite.mode === 'allow') return undefined
+  const reason = whyCrossSite(host, crossSite.trusted, proxy)
+  if (!reason || crossSite.except?.(req as never)) return undefined
+  debug('cross-site request: %s', reason)
+  if (crossSite.mode === 'refuse') {
+    throw new SessionError('ERR_SESSION_CROSS_SITE', `cross-site request refused: ${reason}`, { status: 403 })
+  }
+  return { ...service, port: nowhere, isForVisitors: true }
 }
 
 /** Gives any request a new session: what `store.generate` does. */

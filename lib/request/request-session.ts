@@ -89,6 +89,8 @@ export interface Leaving {
   readonly record: SessionRecord | undefined
   readonly cookie: Cookie | undefined
   readonly standing: CookieStanding
+  /** The app has looked at the session. */
+  readonly isLooked: boolean
 }
 
 const NOT_STORED: RecordStanding = { isGone: false, isStored: false, wasSaved: false, wasWritten: false }
@@ -120,6 +122,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   #state: State = { at: 'unloaded' }
   /** The id that the request started with, or that its session was renewed to. */
   #firstId = ''
+  /** The app itself has looked at the session. A store may need it, too. */
+  #isLooked = false
   #isRefreshed = false
   /** This request extends its session, as the `touch` option says; undefined: it was not asked yet. */
   #extends: boolean | undefined
@@ -217,6 +221,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** `req.session`, read. */
   get value(): unknown {
+    this.#isLooked = true
     const state = this.#state
     if (state.at === 'fresh' || state.at === 'found') return this.#open(state)
     if (state.at === 'open') return state.session
@@ -225,6 +230,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** `req.session = value`: data becomes the session's at once, so that it has a session's methods. */
   replace(value: unknown): void {
+    if (!isSession(value)) this.#isLooked = true
     if (isData(value)) this.#adopt(value)
     else this.#place(value)
   }
@@ -340,7 +346,9 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** The session as the request has it at this moment; data that the app put there itself becomes the session's. */
   current(): Session | undefined {
+    const isLooked = this.#isLooked
     const value = this.#req.session
+    this.#isLooked = isLooked
     if (isData(value)) this.#adopt(value)
     else this.#place(value)
     if (this.#state.at !== 'open') return undefined
@@ -421,7 +429,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
         return this.#isExtended
       },
     }
-    return { id: state.at === 'open' ? state.session.id : this.#firstId, record, cookie, standing }
+    const id = state.at === 'open' ? state.session.id : this.#firstId
+    return { id, record, cookie, standing, isLooked: this.#isLooked }
   }
 
   get extends(): boolean {

@@ -21,6 +21,8 @@ export interface Service {
   /** The store's class has its own way to make a session of a record. */
   readonly createSession: ((req: StoreRequest, record: object) => unknown) | undefined
   readonly lateChanges: LateChanges
+  /** Requests are served with an empty session that is never stored nor sent; the browser's cookie is left alone. */
+  readonly isForVisitors?: boolean
 }
 
 /** The attributes that the options give the cookie of this request. */

@@ -132,6 +132,90 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       })
     })
 
+    describe('who may keep the answer', () => {
+      const cacheControl = async (path: string): Promise<string | null> => {
+        const { headers } = await browser.get(path)
+        return headers.get('cache-control')
+      }
+
+      it('is the browser alone where the answer carries a cookie, and nobody says otherwise', async () => {
+        expect(await cacheControl('/plain/cached')).toBe('private')
+        expect(await cacheControl('/plain/cached?as=max-age=60')).toBe('max-age=60, private')
+        expect(await cacheControl('/plain/cached?as=no-cache')).toBe('no-cache, private')
+        expect(await cacheControl('/plain/cached?as=no-store')).toBe('no-store')
+        expect(await cacheControl('/plain/cached?as=private,max-age=60')).toBe('private,max-age=60')
+        expect(await cacheControl('/plain/cached?as=public,max-age=60')).toBe('public,max-age=60')
+        expect(await cacheControl('/plain/look')).toBeNull()
+        expect(await cacheControl('/uncached/cached')).toBeNull()
+      })
+
+      it("is nobody with 'no-store' where the handler looked at the session", async () => {
+        expect(await cacheControl('/noStore/cached?as=public,max-age=60')).toBe('no-store')
+        expect(await cacheControl('/noStore/look')).toBe('no-store')
+        expect(await cacheControl('/noStore/untouched')).toBeNull()
+      })
+
+      it('and what the browser keeps of the site is cleared with the cookie', async () => {
+        await browser.get('/siteData/set?user=ann')
+        const { headers, setCookies } = await browser.get('/siteData/logout')
+        expect(setCookies[0]).toContain('Expires=Thu, 01 Jan 1970')
+        expect(headers.get('clear-site-data')).toBe('"storage", "cookies"')
+        expect(headers.get('cache-control')).toBe('private')
+        expect((await browser.get('/siteData/look')).headers.get('clear-site-data')).toBeNull()
+      })
+    })
+
+    describe('a request with an unsafe method', () => {
+      const own = (): string => server.url
+      const cases: [string, (url: string) => Record<string, string>, boolean][] = [
+        ['of no browser', () => ({}), true],
+        ['of the same origin', () => ({ 'sec-fetch-site': 'same-origin' }), true],
+        ['of the user', () => ({ 'sec-fetch-site': 'none' }), true],
+        ['of another site', () => ({ 'sec-fetch-site': 'cross-site' }), false],
+        ['of a sister domain', () => ({ 'sec-fetch-site': 'same-site' }), false],
+        ['of an older browser on the same origin', (url) => ({ origin: url }), true],
+        ['of an older browser on another site', () => ({ origin: 'https://evil.example' }), false],
+        ['of an older browser on another port', () => ({ origin: 'http://127.0.0.1:1' }), false],
+        ['of an older browser in a sandbox', () => ({ origin: 'null' }), false],
+        ['with an Origin that is none', () => ({ origin: '://' }), false],
+        ['of another site with a matching Origin', (url) => ({ 'sec-fetch-site': 'cross-site', origin: url }), false],
+        ['of a trusted origin', () => ({ 'sec-fetch-site': 'cross-site', origin: 'https://friend.example' }), true],
+      ]
+
+      it.each(cases)('%s', async (_, headers, isAllowed) => {
+        await browser.get('/refusing/set?user=ann')
+        const { status, json } = await browser
+          .get('/refusing/set?n=1', { method: 'POST', headers: { ...headers(own()), cookie: browser.header } })
+          .then((reply) => ({ status: reply.status, json: reply.status === 200 ? reply.json : undefined }))
+        expect(status).toBe(isAllowed ? 200 : 403)
+        if (isAllowed) expect(json.data).toMatchObject({ user: 'ann', n: '1' })
+        expect((await browser.get('/refusing/look')).json.data.n).toBe(isAllowed ? '1' : undefined)
+      })
+
+      it('from another site is served where the options except it, and where it is safe', async () => {
+        await browser.get('/refusing/set?user=ann')
+        const headers = { 'sec-fetch-site': 'cross-site', cookie: browser.header }
+        expect((await browser.get('/refusing/look?webhook', { method: 'POST', headers })).json.data).toEqual({
+          user: 'ann',
+        })
+        expect((await browser.get('/refusing/look', { headers })).json.data).toEqual({ user: 'ann' })
+        expect((await browser.get('/plain/look', { method: 'POST', headers })).status).toBe(200)
+      })
+
+      it("from another site has an empty session with 'anonymous', of which nothing is kept", async () => {
+        const { json } = await browser.get('/visitors/set?user=ann')
+        await calls('visitors')
+        const headers = { 'sec-fetch-site': 'cross-site', cookie: browser.header }
+        for (const route of ['look', 'set?n=1', 'everything', 'logout', 'setAndRedirect']) {
+          const reply = await browser.get(`/visitors/${route}`, { method: 'POST', headers })
+          expect([route, reply.status < 400, reply.setCookies]).toEqual([route, true, []])
+          if (route === 'look') expect(reply.json.data).toEqual({})
+        }
+        expect(await calls('visitors')).toEqual([])
+        expect((await browser.get('/visitors/look')).json).toMatchObject({ id: json.id, data: { user: 'ann' } })
+      })
+    })
+
     describe('the answer', () => {
       it('leaves only after the store has acknowledged the save', async () => {
         for (const route of ['setAndRedirect', 'saveUnawaited']) {
@@ -748,7 +832,15 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
 
       it('and nothing else is, in all that this table does', async () => {
         const expected = [
-          ...['CHANGED_LATE', 'COOKIE_NOT_SENT', 'COOKIE_TOO_LONG', 'HEAD_SENT', 'LATE_ERROR', 'SECOND'],
+          ...[
+            'CACHE_PUBLIC',
+            'CHANGED_LATE',
+            'COOKIE_NOT_SENT',
+            'COOKIE_TOO_LONG',
+            'HEAD_SENT',
+            'LATE_ERROR',
+            'SECOND',
+          ],
         ].map((name) => `WARN_SESSION_${name}`)
         expect((await warnings()).filter(([code]) => !expected.includes(code))).toEqual([])
       })

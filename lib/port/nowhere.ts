@@ -1,0 +1,42 @@
+// A store that holds nothing and keeps nothing: for requests that are served without their visitor's session.
+
+import type { Outgoing } from '../snapshot.ts'
+import type { Slot, StorePort, Version } from './slot.ts'
+
+export const nowhere: StorePort = {
+  touches: true,
+  mutates: false,
+  slot: (id) => new EmptySlot(id),
+}
+
+class EmptySlot implements Slot {
+  readonly id: string
+  readonly isGone = false
+  readonly mutates = false
+
+  constructor(id: string) {
+    this.id = id
+  }
+
+  read(): undefined {}
+
+  create(record: Outgoing): Version {
+    return { record: record.json }
+  }
+
+  add(record: Outgoing): Version {
+    return { record: record.json }
+  }
+
+  update(from: Version): Version {
+    return from
+  }
+
+  touch(): undefined {}
+
+  take(): undefined {}
+
+  end(): undefined {}
+
+  remove(): undefined {}
+}
