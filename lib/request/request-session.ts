@@ -15,7 +15,6 @@ import {
   type ErrorCallback,
   emptyOut,
   fill,
-  hasOwnSave,
   hide,
   LIFE,
   loadedRecord,
@@ -99,8 +98,6 @@ const NOT_STORED: RecordStanding = { isGone: false, isStored: false, wasSaved: f
 export interface Conclusion {
   /** Undefined: nobody has looked at it. */
   readonly session: Session | undefined
-  /** The app, or a library, has put its own `save` in place of ours. */
-  readonly hasOwnSave: boolean
   readonly record: SessionRecord
   readonly cookie: Cookie
   readonly data: string
@@ -349,8 +346,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const isLooked = this.#isLooked
     const value = this.#req.session
     this.#isLooked = isLooked
-    if (isData(value)) this.#adopt(value)
-    else this.#place(value)
+    this.replace(value)
     if (this.#state.at !== 'open') return undefined
     this.#catchUp(this.#state.session)
     return this.#state.session
@@ -395,7 +391,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
       isSaved: session ? record.isSaved(data, cookie) : wasSaved,
       wasSaved,
     }
-    return { session, hasOwnSave: session !== undefined && hasOwnSave(session), record, cookie, data, standing }
+    return { session, record, cookie, data, standing }
   }
 
   /** What a response that leaves now may tell the browser. Undefined: nothing, as the app has put no id into `req.sessionID`. */
@@ -460,12 +456,17 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     return { record, cookie: this.#cookieOf(state) }
   }
 
-  /** The session that was loaded and is still the request's, under the id that the request has; undefined for any other. */
-  renewable(): { record: SessionRecord; cookie: Cookie } | undefined {
+  /** The session that the request has now, if it is one that the app has looked at or the store holds. */
+  get #present(): Found | Open | undefined {
     if (this.isOpened) this.current()
     const state = this.#state
-    if (state.at !== 'open' && state.at !== 'found') return undefined
-    const record = this.#recordOf(state)
+    return state.at === 'open' || state.at === 'found' ? state : undefined
+  }
+
+  /** The session that was loaded and is still the request's, under the id that the request has; undefined for any other. */
+  renewable(): { record: SessionRecord; cookie: Cookie } | undefined {
+    const state = this.#present
+    const record = state && this.#recordOf(state)
     if (!record || record.isGone || this.#browser.sessionId !== this.#firstId) return undefined
     if (record.id !== this.#firstId || this.#req.sessionID !== this.#firstId) return undefined
     return { record, cookie: this.#cookieOf(state) as Cookie }
@@ -473,12 +474,9 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** The session may have another id now, by this request or another. */
   adoptRecordId(): void {
-    if (this.isReplaced) return
-    if (this.isOpened) this.current()
-    const state = this.#state
-    if (state.at !== 'open' && state.at !== 'found') return
-    const session = state.at === 'open' ? state.session : undefined
-    const id = this.#recordOf(state)?.id
+    const state = this.isReplaced ? undefined : this.#present
+    const session = state?.at === 'open' ? state.session : undefined
+    const id = state && this.#recordOf(state)?.id
     if (id === undefined || id === (session ? session.id : this.#firstId)) return
     this.adoptRenewedId(id)
     if (session) setId(session, id)
