@@ -258,9 +258,9 @@ export function cookieOf(session: Session): Cookie {
 }
 
 /** Makes `req.session` of what was loaded. `cookie`: its cookie, where the request has made that already. */
-export function openSession(req: StoreRequest, record: SessionRecord, cookie?: Cookie): Session {
+export function openSession(req: StoreRequest, record: SessionRecord, cookie?: Cookie, id = record.id): Session {
   const { snapshot } = record as { snapshot: Snapshot }
-  const session = new Session(req, snapshot.open(), record.id)
+  const session = new Session(req, snapshot.open(), id)
   bind(session, record, cookie ?? reviveCookie(snapshot.cookie))
   req.session = session
   return session

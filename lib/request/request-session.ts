@@ -303,7 +303,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     let session: Session | undefined
     if (state.at === 'found') {
       try {
-        session = openSession(req, this.#recordOf(state) as SessionRecord, state.cookie)
+        // Its id may have been renewed meanwhile, which the request has not adopted yet.
+        session = openSession(req, this.#recordOf(state) as SessionRecord, state.cookie, this.#firstId)
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error
         this.reportCorrupt(String(req.sessionID), error)
@@ -346,7 +347,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const isLooked = this.#isLooked
     const value = this.#req.session
     this.#isLooked = isLooked
-    this.replace(value)
+    if (isData(value)) this.#adopt(value)
+    else this.#place(value)
     if (this.#state.at !== 'open') return undefined
     this.#catchUp(this.#state.session)
     return this.#state.session

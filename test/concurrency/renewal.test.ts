@@ -1,5 +1,6 @@
 // An id that is renewed while other requests use the session: nothing is lost by it, and nothing comes back.
 
+import { once } from 'node:events'
 import { inspect } from 'node:util'
 import type { ErrorRequestHandler } from 'express'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -371,6 +372,28 @@ describe('an id that is renewed', () => {
       expect((await look(there)).id).not.toBe(id)
       await site.stop()
     }))
+
+  it.each(kinds)('reaches a request that is held meanwhile and does not look at it, on $name', async (kind) => {
+    const { store } = await opened.open(kind)
+    // Without a date, the cookie is sent for no other reason.
+    const site = await open(store, { ...options, cookie: {} })
+    site.express.get('/held', async (_req, res) => {
+      const over = once(site.express, 'over')
+      site.express.emit('held')
+      await over
+      res.send('ok')
+    })
+    const { browser } = await site.visitor()
+    pass(RENEW_AFTER)
+    const [held, other] = [once(site.express, 'held'), tab(browser, site.url)]
+    const pending = other.get('/held')
+    await held
+    await browser.get('/read')
+    site.express.emit('over')
+    await pending
+    expect(other.header).toBe(browser.header)
+    await site.stop()
+  })
 
   it('gives the session its full lifetime, also where nobody looks at it and the store cannot extend it', async () => {
     const store = new PromiseStore(() => 0)
