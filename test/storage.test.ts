@@ -166,6 +166,26 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('on %s', (_, kind
     expect((await tab(browser, alone.url).get('/look')).json.data).toMatchObject({ user: 'ann', a: 'a' })
   })
 
+  it('secrets are replaced while ids are renewed', async () => {
+    const { store, dump } = await opened(kind)
+    const [older, newer] = ['the older secret, long enough for all of this', key]
+    const renewing = { hashId: true, renewAfter: 1, renewGrace: 60_000 }
+    const first = await siteOn(store, { ...renewing, encrypt: older })
+    const { browser, id } = await first.visitor()
+    for (const encrypt of [[older], [newer, older], [newer]]) {
+      const site = await siteOn(store, { ...renewing, encrypt })
+      const visitor = tab(browser, site.url)
+      const name = `k${encrypt.length}`
+      await visitor.get(`/set/${name}`)
+      expect((await visitor.get('/look')).json.data).toMatchObject({ user: 'ann', [name]: name })
+      // The other tab has the old id still, within its grace.
+      expect((await tab(browser, site.url).get('/look')).json.data).toMatchObject({ user: 'ann' })
+      for (const [cookie, value] of visitor.cookies) browser.cookies.set(cookie, value)
+    }
+    const text = await dump()
+    for (const word of [id, 'ann']) expect(text).not.toContain(word)
+  })
+
   it('a session that is larger than maxSize does not reach the store', async () => {
     const { store, dump } = await opened(kind)
     const site = await siteOn(store, { maxSize: 400, onSaveError: 'fail' })

@@ -165,6 +165,15 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       })
     })
 
+    it("whose session cannot be loaded is served without one with onStoreError: 'anonymous'", async () => {
+      await browser.get('/plain/set?user=ann')
+      await errors()
+      const { status, json, setCookies } = await browser.get('/anonymous/look')
+      expect([status, json, setCookies]).toEqual([200, { data: {} }, []])
+      expect(await errors()).toHaveLength(1)
+      expect((await browser.get('/plain/look')).json.data).toEqual({ user: 'ann' })
+    })
+
     describe('a request with an unsafe method', () => {
       const own = (): string => server.url
       const cases: [string, (url: string) => Record<string, string>, boolean][] = [
