@@ -1,5 +1,6 @@
 // What the package tells the people who run it: debug lines, deprecations, warnings.
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { format } from 'node:util'
 
 const NAMESPACE = 'unisession'
@@ -51,9 +52,19 @@ export function listed(list: string | undefined, names: readonly string[] = NAME
 /** Whether `DEBUG` asks for our lines; check it before building an expensive message. */
 export const debugging: boolean = listed(process.env.DEBUG)
 
+/** The request that is served, as its method and path. */
+const requests = new AsyncLocalStorage<string>()
+
+/** Runs `serve`; debug lines of what comes of it begin with `request`, its method and path. */
+export function debugRequest<T>(request: string, serve: () => T): T {
+  return requests.run(request, serve)
+}
+
 /** Explains a decision in one line on stderr when `DEBUG=unisession`. */
 export function debug(message: string, ...args: unknown[]): void {
-  if (debugging) process.stderr.write(`${NAMESPACE} ${format(message, ...args)}\n`)
+  if (!debugging) return
+  const request = requests.getStore()
+  process.stderr.write(`${NAMESPACE} ${request ? `${request} ` : ''}${format(message, ...args)}\n`)
 }
 
 /** An id for the log: enough to follow it, too little to use it. */

@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { MemoryStore } from '../stores/memory.ts'
 import type { Awaitable } from './awaitable.ts'
-import { warn } from './diagnostics.ts'
+import { debugging, debugRequest, warn } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
 import { type BunwayNext, type BunwayRequest, type BunwayResponse, serveBunway } from './hosts/bunway.ts'
 import { type Next, serveConnect } from './hosts/connect.ts'
@@ -80,8 +80,7 @@ export function createMiddleware(options: SessionOptions, dialect: Dialect = {})
   const settings = readOptions(options, dialect)
   const service = createService(settings, (options.store || new MemoryStore()) as AnyStore, dialect)
 
-  // Three parameters: a fourth would make it an error handler for Express and bunWay.
-  const middleware = function session(req: unknown, second: unknown, third: unknown): unknown {
+  const serve = (req: unknown, second: unknown, third: unknown): unknown => {
     if (typeof second === 'function' && third === undefined && isRequest(req)) {
       return serveFetch(service, req, second as FetchNext)
     }
@@ -94,6 +93,10 @@ export function createMiddleware(options: SessionOptions, dialect: Dialect = {})
       'ERR_SESSION_HOST',
       'session middleware was called neither as (req, res, next) nor as (request, next); mount it with app.use(session({ … }))',
     )
+  }
+  // Three parameters: a fourth would make it an error handler for Express and bunWay.
+  const middleware = function session(req: unknown, second: unknown, third: unknown): unknown {
+    return debugging ? debugRequest(labelOf(req), () => serve(req, second, third)) : serve(req, second, third)
   }
   const { events } = service
   Object.defineProperty(middleware, SERVICE, { value: service })
@@ -118,6 +121,14 @@ const EMITTER_METHODS = [
   'listeners',
   'listenerCount',
 ] as const
+
+/** The method and the path of a request, as debug lines call it. */
+function labelOf(req: unknown): string {
+  const { originalUrl, original, url = '' } = (req ?? {}) as { originalUrl?: string; original?: Request; url?: string }
+  const { method = 'GET' } = (original ?? req ?? {}) as { method?: string }
+  const [path = ''] = (originalUrl ?? original?.url ?? url).replace(/^\w+:\/\/[^/?#]*/, '').split(/[?#]/, 1)
+  return `${method} ${path || '/'}`
+}
 
 function isRequest(req: unknown): req is Request {
   return typeof (req as Partial<Request> | null)?.headers?.get === 'function'

@@ -157,7 +157,9 @@ describe('the late writer', () => {
     const said = lines.mock.calls.map(([line]) => String(line))
     vi.restoreAllMocks()
     vi.unstubAllEnvs()
-    expect(said).toContain('unisession not saved: the session was destroyed, or ran out, while this request went on\n')
-    expect(said).toContain('unisession no cookie: the session is gone\n')
+    expect(said).toContain(
+      'unisession GET /set/late not saved: the session was destroyed, or ran out, while this request went on\n',
+    )
+    expect(said).toContain('unisession GET /set/late no cookie: the session is gone\n')
   })
 })
