@@ -110,6 +110,7 @@ export function createMiddleware(options: SessionOptions, dialect: Dialect = {})
   return middleware as unknown as SessionMiddleware
 }
 
+/** The methods of an emitter that a middleware has. */
 const EMITTER_METHODS = [
   'on',
   'once',
@@ -130,10 +131,12 @@ function labelOf(req: unknown): string {
   return `${method} ${path || '/'}`
 }
 
+/** A `Request` of the Fetch API, whoever has made it. */
 function isRequest(req: unknown): req is Request {
   return typeof (req as Partial<Request> | null)?.headers?.get === 'function'
 }
 
+/** Puts together what a middleware works with, and makes it the owner of its store. */
 function createService(settings: Settings, store: AnyStore, dialect: Dialect): Service {
   checkStore(store)
   if (process.env.NODE_ENV === 'production' && store instanceof MemoryStore && store.max === undefined) {
@@ -224,4 +227,5 @@ function createSessionOf(store: AnyStore, port: StorePort): Service['createSessi
   return (req, record) => target.createSession?.(req, record as never)
 }
 
+/** The `createSession` methods that this package has given to stores. */
 const OURS = new WeakSet<object>()

@@ -47,6 +47,7 @@ export interface ClearCookie {
   siteData: ('storage' | 'cookies')[]
 }
 
+/** What a session may ask a browser to clear. `cache` and `*` would clear what is not the session's business. */
 const SITE_DATA: readonly unknown[] = ['storage', 'cookies']
 
 /** `true`, `false`, or what to clear besides. Default `false`. */
@@ -115,6 +116,7 @@ export const secrets: OptionRule<readonly Secret[] | undefined> = (given, option
   throw optionError(`${option} option must be a secret, such as a string of 32 random bytes, or a list of them`)
 }
 
+/** Whether `crypto.createHmac` takes it as a key. */
 function isSecret(secret: unknown): boolean {
   if (secret === '') return false
   try {

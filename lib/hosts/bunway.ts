@@ -40,6 +40,7 @@ const flash: FlashShape = (answer, adding) => {
 
 const TRAITS: HostTraits = { keepsObject: true, awaitsCallbacks: true, withholds: true, flash }
 
+/** bunWay's request, as the lifecycle sees it. */
 class BunwayHost implements HostRequest {
   readonly traits = TRAITS
   readonly #req: BunwayRequest

@@ -35,6 +35,7 @@ interface Head {
   statusMessage: string | undefined
 }
 
+/** Node's request, as the lifecycle sees it. */
 class ConnectRequest implements HostRequest {
   readonly #req: IncomingMessage & { originalUrl?: string; secure?: boolean; app?: { get?(name: string): unknown } }
 

@@ -30,6 +30,7 @@ export type SessionRequest = Request & SessionRequestSugar
 // biome-ignore lint/suspicious/noExplicitAny: each host gives its handlers a request of its own
 export type FetchNext = (req?: any) => any
 
+/** A Fetch request, as the lifecycle sees it. */
 class FetchHost implements HostRequest {
   readonly traits = TRAITS
   // RFC 9110 has no notion of a proxied scheme in a Request: only its URL tells.
@@ -185,6 +186,7 @@ class FetchHead implements ResponseHead {
   }
 }
 
+/** The answer with its head as the session wants it: changed in place where that is possible, otherwise a copy. */
 function withHead(answer: unknown, head: FetchHead): unknown {
   const { cookie } = head
   if (!isResponse(answer)) {

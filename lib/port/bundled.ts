@@ -11,6 +11,7 @@ interface BundledStore {
   [DRIVER]?(): Driver | undefined
 }
 
+/** One session of a bundled store. It passes the expiry of the session's cookie on, as drivers take it. */
 export class BundledSlot implements Slot {
   readonly id: string
   readonly isGone = false
@@ -79,10 +80,12 @@ export class BundledPort implements StorePort {
     this.#timeout = timeout
   }
 
+  /** True where the methods are called, as the app's own code sees the live session then. */
   get mutates(): boolean {
     return this.#store[DRIVER]?.() === undefined
   }
 
+  /** The driver is asked for at each request, as an app may replace a method at any time. */
   slot(id: string): Slot {
     const driver = this.#store[DRIVER]?.()
     return driver ? new BundledSlot(driver, id, this.#patience, this.#timeout) : this.#foreign.slot(id)

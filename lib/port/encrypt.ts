@@ -33,6 +33,7 @@ interface OpenVersion extends Version {
   readonly inner: Version
 }
 
+/** A slot whose store holds ciphertext. The request sees plain records, and versions that carry what the store held. */
 class SealedSlot extends OuterSlot {
   readonly #keys: readonly Buffer[]
 
@@ -58,6 +59,7 @@ class SealedSlot extends OuterSlot {
     return chain(super.add(this.#seal(record)), (inner) => this.#open(inner) ?? new Written(record, inner))
   }
 
+  /** The version carries the ciphertext, so that an update needs no second trip to compare it. */
   override update(from: Version, make: Make): Awaitable<Version | undefined> {
     const { inner = from } = from as Partial<OpenVersion>
     let opened: Version | undefined
@@ -85,6 +87,7 @@ class SealedSlot extends OuterSlot {
     return chain(super.end(), (version) => version && this.#open(version))
   }
 
+  /** A pointer is sealed already, by the ids that it belongs to. */
   #seal(record: Outgoing): Outgoing {
     return record.isPointer || record instanceof SealedOutgoing
       ? record
@@ -168,6 +171,7 @@ function sealedIn(record: Stored): Sealed | undefined {
   }
 }
 
+/** `iv | tag | ciphertext`, with the id as additional data: a record that is copied under another id is not opened. */
 function seal(data: string, id: string, key: Buffer): string {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv(CIPHER, key, iv).setAAD(Buffer.from(id))
@@ -175,6 +179,7 @@ function seal(data: string, id: string, key: Buffer): string {
   return Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64url')
 }
 
+/** Undefined: the key is another, the id is another, or somebody has changed the text. */
 function unseal(sealed: string, id: string, key: Buffer): string | undefined {
   const bytes = Buffer.from(sealed, 'base64url')
   try {

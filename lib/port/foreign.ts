@@ -32,6 +32,7 @@ export class ForeignStoreState {
   }
 }
 
+/** A store of another package, as one middleware uses it. */
 export class ForeignPort implements StorePort {
   readonly touches: boolean
   readonly mutates = true
@@ -51,6 +52,7 @@ export class ForeignPort implements StorePort {
   }
 }
 
+/** One session of such a store. Its place among the requests of this process is taken when it is first needed. */
 class ForeignSlot implements Slot {
   readonly id: string
   readonly mutates = true
@@ -99,6 +101,7 @@ class ForeignSlot implements Slot {
     })
   }
 
+  /** A request that overwrites does not wait for its turn: it writes at once, as express-session does. */
   create(record: Outgoing): Awaitable<Version> {
     this.#isKnown = true
     if (this.#use.concurrency === 'overwrite') return chain(this.#set(record), () => new Overwritten(record))
@@ -112,6 +115,9 @@ class ForeignSlot implements Slot {
     return place.alone(() => chain(this.#get(), (found) => found ?? this.#write(record, place)))
   }
 
+  /**
+   * In its turn, the last record that this process wrote counts as what the store holds, unless it is to be read again.
+   */
   update(from: Version, make: Make): Awaitable<Version | undefined> {
     const place = this.#enter()
     const write = (current: Version): Awaitable<Version> => {
@@ -132,6 +138,7 @@ class ForeignSlot implements Slot {
     })
   }
 
+  /** Extending changes no data, so requests do it beside each other, after the writes that were begun before. */
   touch(record: Outgoing, loaded?: CookieData): Awaitable<Touched> {
     const place = this.#enter()
     return place.shared((): Awaitable<Touched> => {
@@ -149,6 +156,7 @@ class ForeignSlot implements Slot {
     return place.alone(() => chain(this.#get(), (found) => this.#end(place, found)))
   }
 
+  /** Where ids may be renewed elsewhere the session is read first: a pointer may be in its place by now. */
   end(): Awaitable<Version | undefined> {
     const { concurrency, renews } = this.#use
     if (this.#isKnown && (renews || concurrency === 'reread')) return this.take()
@@ -161,11 +169,13 @@ class ForeignSlot implements Slot {
     return place.alone(() => this.#destroy(place))
   }
 
+  /** A pointer stays, for who comes with the old id. */
   #end(place: Place, found: Version | undefined): Awaitable<Version | undefined> {
     if (found && isPointer(found.record)) return found
     return chain(this.#destroy(place), () => found)
   }
 
+  /** A store that says `ENOENT` has no such session, as express-session takes it. */
   #get(): Awaitable<Version | undefined> {
     try {
       const found = this.#wait(this.#state.calls.get(this.id), 'get')
@@ -175,6 +185,7 @@ class ForeignSlot implements Slot {
     }
   }
 
+  /** Writes the record, and tells the other requests of this process what it is. */
   #write(record: Outgoing, place: Place): Awaitable<Version> {
     return chain(this.#set(record), () => {
       const version = { record: record.json }
@@ -183,6 +194,7 @@ class ForeignSlot implements Slot {
     })
   }
 
+  /** A promise-style store is given the time that is left in place of the callback. */
   #set(record: Outgoing): Awaitable<unknown> {
     const set = this.#state.calls.do(this.id, (callback) =>
       this.#store.set(this.id, record.session, callback ?? this.#ttl(record)),
@@ -190,6 +202,7 @@ class ForeignSlot implements Slot {
     return this.#wait(set, 'set')
   }
 
+  /** A store of bun-router's kind is given seconds, any other the session. */
   #touch(record: Outgoing): Awaitable<unknown> {
     const touched = this.#state.calls.do(this.id, (callback) =>
       !callback && this.#use.unit === 's'
@@ -199,12 +212,14 @@ class ForeignSlot implements Slot {
     return this.#wait(touched, 'touch')
   }
 
+  /** Who reads between the two calls of `destroyed` has read what is gone. */
   #destroy(place: Place): Awaitable<void> {
     place.destroyed()
     const destroyed = this.#state.calls.do(this.id, (callback) => this.#store.destroy(this.id, callback))
     return chain(this.#wait(destroyed, 'destroy'), () => place.destroyed())
   }
 
+  /** Passes an answer on, as long as `storeTimeout` allows. */
   #wait<T>(answer: Awaitable<T>, method: string): Awaitable<T> {
     return this.#state.patience.wait(answer, method, this.#use.timeout)
   }

@@ -36,6 +36,7 @@ export const hashIds: Layer = (port) => {
   }
 }
 
+/** A slot whose store has the session under the hash of its id, or still under its plain id. */
 class HashedSlot extends OuterSlot {
   readonly #id: string
   readonly #port: StorePort
@@ -57,6 +58,9 @@ class HashedSlot extends OuterSlot {
     return isKey(this.#id) ? undefined : this.#port.slot(this.#id)
   }
 
+  /**
+   * Looks under the hash first. Under the plain id it looks once for each session, and for ids that are not known at all.
+   */
   override read(): Awaitable<Version | undefined> {
     return chain(super.read(), (version) => {
       const plain = version ? undefined : this.#plain
@@ -64,6 +68,7 @@ class HashedSlot extends OuterSlot {
     })
   }
 
+  /** The store counts by keys, so the id that is replaced has to be one. */
   override create(record: Outgoing): Awaitable<Version> {
     if (record.replaces !== undefined) record.replaces = keyOf(record.replaces)
     return super.create(record)
@@ -142,6 +147,7 @@ function recordIn({ record }: Version): Outgoing | undefined {
   }
 }
 
+/** What was written under the plain id since it was read, on top of what is under the hash by now. */
 function mergeRecords(before: Outgoing, after: Outgoing, current: Version): Outgoing {
   const theirs = new Snapshot(current.record)
   const data = mergeData(before.data, after.data, theirs.data)

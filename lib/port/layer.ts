@@ -5,6 +5,7 @@ import type { CookieData } from '../cookie.ts'
 import type { Outgoing } from '../snapshot.ts'
 import type { Layer, Make, Slot, Touched, Version } from './slot.ts'
 
+/** Passes everything on. A layer overrides what it is about. */
 export class OuterSlot implements Slot {
   readonly inner: Slot
 

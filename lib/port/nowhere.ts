@@ -3,12 +3,14 @@
 import type { Outgoing } from '../snapshot.ts'
 import type { Slot, StorePort, Version } from './slot.ts'
 
+/** The port of such requests. Whatever is written counts as stored, and is gone with the request. */
 export const nowhere: StorePort = {
   touches: true,
   mutates: false,
   slot: (id) => new EmptySlot(id),
 }
 
+/** A session that is nowhere: no call fails, and none has an effect. */
 class EmptySlot implements Slot {
   readonly id: string
   readonly isGone = false

@@ -25,6 +25,7 @@ export class Patience {
     return timeout === undefined ? this.#watch(answer, method) : limit(answer, method, timeout)
   }
 
+  /** Remembers when the call was made. One timer serves all calls that wait. */
   #watch<T>(answer: Promise<T>, method: string): Promise<T> {
     if (this.#isNamed) return answer
     this.#waiting.set(answer, { since: Date.now(), method })
@@ -34,6 +35,7 @@ export class Patience {
     return answer
   }
 
+  /** Looks, once in that time, for a call that has waited as long. A store is named once in a process. */
   #look(): void {
     if (this.#isLooking) return
     this.#isLooking = true
@@ -53,6 +55,7 @@ export class Patience {
   }
 }
 
+/** Whichever comes first: the answer, or the end of the time. */
 function limit<T>(answer: Promise<T>, method: string, timeout: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const patience = alarm(timeout, () =>

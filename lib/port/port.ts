@@ -27,6 +27,7 @@ interface StoreState {
 const states = new WeakMap<object, StoreState>()
 const NOBODY: StoreOwner = { secrets: [], layers: [] }
 
+/** Made when a store is first used. */
 function stateOf(store: AnyStore): StoreState {
   let state = states.get(store)
   if (!state) {
@@ -41,6 +42,7 @@ export function ownerOf(store: object): StoreOwner {
   return states.get(store)?.owner ?? NOBODY
 }
 
+/** Called by each middleware that is made on a store. */
 export function setOwner(store: AnyStore, owner: StoreOwner): void {
   stateOf(store).owner = owner
 }
@@ -48,6 +50,7 @@ export function setOwner(store: AnyStore, owner: StoreOwner): void {
 /** How a store is used by its own methods, which belong to no middleware. */
 const BY_ITSELF: StoreUse = { unit: 'ms', concurrency: 'merge', renews: false, timeout: undefined }
 
+/** The port of a store, inside of its layers. */
 export function portOf(store: AnyStore, use: StoreUse = BY_ITSELF, layers = ownerOf(store).layers): StorePort {
   const state = stateOf(store).foreign
   const foreign = new ForeignPort(store, state, use)
@@ -56,6 +59,7 @@ export function portOf(store: AnyStore, use: StoreUse = BY_ITSELF, layers = owne
   return around(port, layers)
 }
 
+/** The first layer is the innermost one. */
 export function around(port: StorePort, layers: readonly Layer[]): StorePort {
   return layers.reduce((inner, layer) => layer(inner), port)
 }

@@ -10,6 +10,9 @@ import { type Outgoing, Snapshot } from '../snapshot.ts'
 import { isPointer, successorOf } from './pointer.ts'
 import type { Make, Slot, StorePort, Touched, Version } from './slot.ts'
 
+/**
+ * One session, under whichever id it has now. Every request, and every method of a session, goes through one of these.
+ */
 export class SessionSlot implements Slot {
   readonly #port: Pick<StorePort, 'slot'>
   /** What pointers are sealed with. */
@@ -30,6 +33,7 @@ export class SessionSlot implements Slot {
     return this.#slot.id
   }
 
+  /** See {@link Slot.isGone}, of the session under the id that it was followed to. */
   get isGone(): boolean {
     return this.#slot.isGone
   }
@@ -48,10 +52,12 @@ export class SessionSlot implements Slot {
     return new SessionSlot(this.#port, id, this.#secrets)
   }
 
+  /** Reads the session, wherever it is by now. See {@link isRefused} for whether this id still stands for it. */
   read(): Awaitable<Version | undefined> {
     return chain(this.#slot.read(), (found) => this.#arrive(found))
   }
 
+  /** Stores the session under the id that the slot has now. */
   create(record: Outgoing): Awaitable<Version> {
     return this.#slot.create(record)
   }
@@ -60,6 +66,7 @@ export class SessionSlot implements Slot {
     return this.#slot.add(record)
   }
 
+  /** Where a pointer is met, the session is looked up under its new id and changed there. */
   update(from: Version, make: Make): Awaitable<Version | undefined> {
     let pointer: Version | undefined
     const makeHere: Make = (current) => {
@@ -85,6 +92,7 @@ export class SessionSlot implements Slot {
     })
   }
 
+  /** Ends the session under whichever id it has, and answers with its record. */
   take(): Awaitable<Version | undefined> {
     return this.#endFollowing(this.#slot, (slot) => slot.take())
   }
@@ -93,6 +101,7 @@ export class SessionSlot implements Slot {
     return this.#endFollowing(this.#slot, (slot) => slot.end())
   }
 
+  /** Removes what is under the id that the slot has now, and nothing else. */
   remove(): Awaitable<void> {
     return this.#slot.remove()
   }

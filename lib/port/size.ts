@@ -11,6 +11,7 @@ export function limitSize(max: number): Layer {
   return layerOf((inner) => new SizedSlot(inner, max))
 }
 
+/** A slot that refuses what is too large. */
 class SizedSlot extends OuterSlot {
   readonly #max: number
 
@@ -30,6 +31,7 @@ class SizedSlot extends OuterSlot {
     })
   }
 
+  /** The record, unless it is too large. @throws SessionError `ERR_SESSION_SIZE`. */
   #checked(record: Outgoing): Outgoing {
     const bytes = record.isPointer ? 0 : Buffer.byteLength(record.json)
     if (bytes <= this.#max) return record

@@ -18,6 +18,7 @@ export function endAfter(timeouts: Timeouts): Layer {
   return layerOf((inner) => new TimedSlot(inner, timeouts))
 }
 
+/** A slot that finds no session whose time is over. */
 class TimedSlot extends OuterSlot {
   readonly #timeouts: Timeouts
 

@@ -8,6 +8,7 @@ import { type HostRequest, isForwardedHttps, isSecure, type RequestLike } from '
 
 const HEAD_LEFT = 'the head of the response had left'
 
+/** What one request's browser knows, and is told, of its session. */
 export class Browser {
   /** The id in the browser's cookie; undefined where it sent none that proves one. */
   sentId: string | undefined
@@ -38,6 +39,7 @@ export class Browser {
     return this.sessionId !== this.sentId
   }
 
+  /** See {@link isSecure}. */
   get isSecure(): boolean {
     return isSecure(this.#host, this.#settings.proxy)
   }
@@ -58,6 +60,7 @@ export class Browser {
     this.warnUnreachable('data was first put into a session')
   }
 
+  /** Says that the next request will not find the session, and why. */
   warnUnreachable(what: string): void {
     const reason = this.#closed ?? HEAD_LEFT
     debug('no cookie: %s', reason)
@@ -90,6 +93,7 @@ export class Browser {
     return [id]
   }
 
+  /** The id that a cookie's value proves under one of the secrets. What is not signed by us is ignored. */
   #verify(value: string): string | undefined {
     const verified = this.#signer.verify(value, this.#secrets)
     if (!verified) {
@@ -131,6 +135,7 @@ export class Browser {
     return serializeCookie(name, '', { ...this.#ended, expires: new Date(0) })
   }
 
+  /** Says why no cookie is sent over a connection that is not secure: once as a warning, each time as a debug line. */
   #explainInsecure(): void {
     const forwarded = isForwardedHttps(this.#host)
     const reason = forwarded
@@ -146,6 +151,7 @@ export class Browser {
   }
 }
 
+/** Why a cookie proves nothing, for the debug line. */
 function whyRefused(value: string): string {
   if (!value.startsWith('s:')) return 'unsigned'
   return value.length > LONGEST_COOKIE ? `longer than ${LONGEST_COOKIE} bytes` : 'signature invalid'

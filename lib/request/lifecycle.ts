@@ -26,6 +26,7 @@ import { cookieOptionsOf, createCookie, reportLate, type Service } from './servi
 /** For how many milliseconds at least a renewed id is remembered, if its session lasts that long. */
 const REMEMBERED_MS = 86_400_000
 
+/** Drives the session of one request, from the host's point of view. */
 export class Lifecycle {
   readonly #service: Service
   readonly #req: RequestLike
@@ -135,6 +136,7 @@ export class Lifecycle {
     return this.#load()
   }
 
+  /** The ids that the cookies prove are tried in their order. A request without any starts anew, without I/O. */
   #load(): Awaitable<void> {
     this.#req.sessionStore = this.#service.store
     const ids = this.#service.isForVisitors ? [] : this.#browser.readIds(this.#req)
@@ -142,6 +144,7 @@ export class Lifecycle {
     return ids.length > 0 ? this.#find(ids, 0) : this.#session.start()
   }
 
+  /** Looks for the first id whose session exists (RFC 6265 lets a browser send several cookies of one name). */
   #find(ids: string[], index: number): Awaitable<void> {
     const id = ids[index] as string
     return chain(this.#read(id), (found) => {
@@ -197,6 +200,7 @@ export class Lifecycle {
     })
   }
 
+  /** Does what {@link storeAct} decides. */
   #commit(): Awaitable<void> {
     const concluded = this.#session.conclude()
     if (concluded === 'unset') return this.#commitUnset()
@@ -220,6 +224,7 @@ export class Lifecycle {
     return record.touch(outgoing)
   }
 
+  /** `req.session = null` ends the session with `unset: 'destroy'`, and leaves it alone otherwise. */
   #commitUnset(): Awaitable<void> {
     const req = this.#req
     if (!req.sessionID || !this.#service.settings.unsetDestroys || req.session != null) return undefined
@@ -254,6 +259,7 @@ export class Lifecycle {
     return record.renew(id, cookie, pointTo)
   }
 
+  /** Outside of production the next request looks whether the app has changed this session since. */
   #watchLateChanges(): void {
     const { lateChanges, settings, port } = this.#service
     if (!lateChanges.isWatching || !settings.autoCommit) return
@@ -322,6 +328,7 @@ export class Lifecycle {
     return this.#browser.cookieFor(id, (record?.mergedCookie ?? cookie).data)
   }
 
+  /** The cookie that takes the browser's away, and what else the browser is to forget. */
   #expiredCookie(response: ResponseHead): string | undefined {
     const cookie = this.#browser.expiredCookie()
     const { clearCookie } = this.#service.settings
@@ -376,6 +383,7 @@ export function generateSession(service: Service, req: RequestLike): void {
   newSession(req, new SessionSlot(port, id, settings.secrets ?? []), cookie)
 }
 
+/** A session's own `save`, or what the app has put in its place. */
 function byCallback(call: (done: (error?: unknown) => void) => unknown): Promise<void> {
   return new Promise((resolve, reject) => {
     const returned = call((error) => (error ? reject(error) : resolve()))

@@ -5,6 +5,7 @@ import { SessionError } from '../errors.ts'
 import type { ErrorCallback } from '../session.ts'
 import { soon } from '../timers.ts'
 
+/** What the response of one request waits for. */
 export class PendingWork {
   readonly #pending = new Set<Promise<void>>()
   /** Work that failed while the response still waited. */
@@ -71,6 +72,7 @@ export class PendingWork {
     if (failure) throw failure.error
   }
 
+  /** Begins something that the response waits for. To be called when it is over. */
   #start(): () => void {
     let done = (): void => {}
     const going = new Promise<void>((resolve) => {

@@ -153,6 +153,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     return this.#host.path
   }
 
+  /** See {@link RequestLife.keepsUnmodified}. */
   get keepsUnmodified(): boolean {
     return !this.service.settings.resave
   }
@@ -161,14 +162,17 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     return this.#host.traits?.keepsObject === true
   }
 
+  /** See {@link RecordOwner.overwrites}. */
   get overwrites(): boolean {
     return this.service.settings.concurrency === 'overwrite'
   }
 
+  /** The response has been decided, or the request was refused. */
   get isCommitted(): boolean {
     return this.phase !== 'running'
   }
 
+  /** The app has taken the session away: the middleware, if it runs again, loads it anew. */
   get isAway(): boolean {
     return this.isOpened && !this.#req.session
   }
@@ -189,6 +193,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     this.#attach({ at: 'found', found }, found.slot.id)
   }
 
+  /** `req.session` becomes an accessor, so that nothing is parsed before somebody looks. */
   #attach(state: Fresh | Found, id: string): void {
     const req = this.#req
     req.sessionID = id
@@ -210,6 +215,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     Object.defineProperty(req, 'session', LAZY)
   }
 
+  /** Tells of a record that cannot be read, by the store's event `corrupt`. */
   reportCorrupt(id: string, error: unknown): void {
     debug('session %s is corrupt: %s', shorten(id), error)
     const store = this.service.store as Partial<EventEmitter>
@@ -232,6 +238,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     else this.#place(value)
   }
 
+  /** Gives the request a new session under a new id, whatever it had. See {@link RequestLife.generate}. */
   generate(): void {
     if (this.#browser.isClosed || this.phase === 'committed') {
       this.#browser.warnUnreachable('a session was given a new id')
@@ -248,6 +255,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     }
   }
 
+  /** A cookie with the configured attributes, which `'auto'` takes from the connection of this request. */
   newCookie(): Cookie {
     const { settings } = this.service
     const options = this.#cookieOptions ?? cookieOptionsOf(settings, this.#req)
@@ -264,11 +272,13 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     return session
   }
 
+  /** Lets the response wait for a session method, and makes its failure the request's if nobody else hears of it. */
   track(work: ObservedPromise<void>): ObservedPromise<void> {
     const isOver = (): boolean => this.isCommitted
     return this.pending.track(work, isOver, (error) => reportLate(this.service, error))
   }
 
+  /** Lets the response wait for a callback. bunWay's may be where the app answers. */
   expect(callback: ErrorCallback): ErrorCallback {
     return this.#host.traits?.awaitsCallbacks ? this.pending.expectAnswer(callback) : this.pending.expect(callback)
   }
@@ -279,20 +289,24 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     this.#state = { at: 'ended', value, behind, record: session[RECORD] }
   }
 
+  /** The store has ended the session, so the browser's cookie may go. */
   ended(session: Session): void {
     this.#browser.ended(cookieOf(session).data)
   }
 
+  /** The session has another id: the request, and the cookie that is sent, have it from now on. */
   adoptRenewedId(id: string): void {
     this.#req.sessionID = id
     this.#firstId = id
     this.#browser.sessionId = id
   }
 
+  /** Warns where a session is stored whose cookie can no longer reach the browser. */
   creating(id: string): void {
     this.#browser.expect(id)
   }
 
+  /** A slot of this request's store, for the session with this id. */
   slotOf(id: string): SessionSlot {
     return new SessionSlot(this.service.port, id, this.#secrets)
   }
@@ -431,12 +445,14 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     return { id, record, cookie, standing, isLooked: this.#isLooked }
   }
 
+  /** This request extends its session, as the `touch` option says. A function is asked once. */
   get extends(): boolean {
     const { touch } = this.service.settings
     this.#extends ??= typeof touch === 'function' ? Boolean(touch(this.#req as never)) : touch
     return this.#extends
   }
 
+  /** How an extension of the session is stored now. */
   #extensionOf(cookie: Cookie | undefined): Extension {
     return extensionOf(cookie && dateIn(cookie, 'seenAt'), this.service.settings, Date.now())
   }
@@ -515,6 +531,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     fill(session, Object.fromEntries(changed))
   }
 
+  /** Somebody has looked at the session, or has put something in its place. */
   get isOpened(): boolean {
     const { at } = this.#state
     if (at !== 'fresh' && at !== 'found') return true
@@ -540,20 +557,24 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     if (this.#committed) this.#committed.data = dataOf(this.#committed.session)
   }
 
+  /** The app has changed the session. After the commit, what the commit has found counts. */
   #isModifiedNow(session: Session): boolean {
     return this.#committed?.session === session ? this.#committed.isModified : this.#isModified(session)
   }
 
+  /** Compares the data as JSON with what was loaded; a new id counts as a change, as in express-session. */
   #isModified(session: Session, record = session[RECORD] as SessionRecord, data?: string): boolean {
     return record.id !== this.#firstId || record.isModified(data ?? serializeData(session))
   }
 
+  /** The record of the session that stands there; undefined for one that nobody has looked at and nobody has stored. */
   #recordOf(state: Fresh | Found | Open): SessionRecord | undefined {
     if (state.at === 'open') return state.session[RECORD]
     if (state.at === 'found') state.record ??= loadedRecord(this.#req, state.found)
     return state.at === 'found' ? state.record : undefined
   }
 
+  /** The cookie of the session that stands there, with what the app has made of it. */
   #cookieOf(state: Fresh | Found | Open): Cookie | undefined {
     if (state.at === 'open') return cookieOf(state.session)
     if (state.at === 'found') state.cookie ??= reviveCookie(state.found.snapshot.cookie)
@@ -572,6 +593,7 @@ export function dataOf(session: Session): string {
 
 type Data = Record<string, unknown>
 
+/** An object with a record of ours: made by this package, or bound to a request by it. */
 function isSession(value: unknown): value is Session {
   return typeof value === 'object' && value !== null && (value as Partial<Session>)[RECORD] !== undefined
 }
