@@ -1,7 +1,10 @@
-// What must not stay of an answer that did not leave, where another takes its place; pure.
+// Which headers of a withheld response must be removed before an error handler answers in its place. Pure.
 
-/** Headers that tell what an answer is, or what may become of it. The others, cookies too, are the app's for any answer. */
-const OF_THE_ANSWER: ReadonlySet<string> = new Set([
+/**
+ * Headers that describe one response, its content and how it may be cached (RFC 9110, RFC 9111). All others, cookies
+ * among them, apply to whatever response is sent.
+ */
+const RESPONSE_HEADERS: ReadonlySet<string> = new Set([
   'accept-ranges',
   'age',
   'cache-control',
@@ -28,8 +31,8 @@ const OF_THE_ANSWER: ReadonlySet<string> = new Set([
   'transfer-encoding',
 ])
 
-/** Whether a header goes with the answer that was withheld. `no-store` holds for whatever follows. */
-export function goesWithAnswer(name: string, value: unknown): boolean {
+/** Whether a header must be removed with the response it was set for. `no-store` stays: it protects any response. */
+export function isRemovedWithResponse(name: string, value: unknown): boolean {
   const key = name.toLowerCase()
-  return OF_THE_ANSWER.has(key) && !(key === 'cache-control' && /\bno-store\b/i.test(String(value)))
+  return RESPONSE_HEADERS.has(key) && !(key === 'cache-control' && /\bno-store\b/i.test(String(value)))
 }

@@ -1,4 +1,4 @@
-// bunWay (JointOps/bunway): `(req, res, next)` with a response that becomes a `Response` at the end.
+// bunWay (JointOps/bunway): `(req, res, next)`, where the router builds a `Response` from `res` at the end.
 
 import { type Awaitable, isPromise } from '../awaitable.ts'
 import type { FlashShape } from '../flash.ts'
@@ -6,7 +6,7 @@ import type { HostRequest, HostTraits, RequestLike } from '../request/host.ts'
 import { Lifecycle } from '../request/lifecycle.ts'
 import { reportLate, type Service } from '../request/service.ts'
 import { sleep } from '../timers.ts'
-import { goesWithAnswer } from '../withheld.ts'
+import { isRemovedWithResponse } from '../withheld.ts'
 
 /** bunWay's request, as far as sessions need it. */
 export interface BunwayRequest {
@@ -31,11 +31,11 @@ export interface BunwayResponse {
 
 export type BunwayNext = (error?: unknown) => void
 
-/** One message is itself, several are a list, none is undefined; adding answers nothing. */
-const flash: FlashShape = (answer, adding) => {
+/** bunWay's `flash`: reading gives undefined, the one message, or a list of several; adding returns undefined. */
+const flash: FlashShape = (result, adding) => {
   if (adding) return undefined
-  if (!Array.isArray(answer)) return answer
-  return answer.length > 1 ? answer : answer[0]
+  if (!Array.isArray(result)) return result
+  return result.length > 1 ? result : result[0]
 }
 
 const TRAITS: HostTraits = { keepsObject: true, awaitsCallbacks: true, withholds: true, flash }
@@ -49,7 +49,7 @@ class BunwayHost implements HostRequest {
     this.#req = req
   }
 
-  // `req.get` works where `req.headers` has been replaced, as its passport adapter does.
+  // Not `req.headers`: bunWay's passport adapter replaces them.
   get cookieHeader(): string | undefined {
     return this.#req.get('cookie')
   }
@@ -79,7 +79,10 @@ class BunwayHost implements HostRequest {
   }
 }
 
-/** Serves one request of bunWay. With an asynchronous store its promise settles only after `next` was called. */
+/**
+ * Serves one request of bunWay. The returned promise must not resolve before `next` was called: bunWay then skips the
+ * rest of the chain.
+ */
 export function serveBunway(
   service: Service,
   req: BunwayRequest,
@@ -88,9 +91,9 @@ export function serveBunway(
 ): Awaitable<void> {
   let loading: Awaitable<void>
   try {
-    const life = Lifecycle.begin(service, req as unknown as RequestLike, new BunwayHost(req))
-    if (life) holdResponse(service, req, res, life)
-    loading = life?.load()
+    const lifecycle = Lifecycle.begin(service, req as unknown as RequestLike, new BunwayHost(req))
+    if (lifecycle) holdResponse(service, req, res, lifecycle)
+    loading = lifecycle?.load()
   } catch (error) {
     next(error)
     return undefined
@@ -100,126 +103,131 @@ export function serveBunway(
   return undefined
 }
 
-/** The two methods of bunWay's router that look for an answer after the last handler of a route. */
-const LAST_LOOK = /\bdispatch(?:FromMatch|MatchingRoutes)\b/
+/** The methods of bunWay's router that call `isSent` after the last handler of a route. */
+const END_OF_ROUTE = /\bdispatch(?:FromMatch|MatchingRoutes)\b/
 
 /**
- * Whether the caller of `asked` is the router at the end of a route. It asks between handlers, too, where "an answer
- * is coming" would skip the next handler, and nothing but the asker tells the two apart in time.
+ * Whether the caller of `isSent` is the router at the end of a route. The router also calls it between handlers, where
+ * `true` would skip the next handler. Only the caller's name on the stack tells the two apart.
  */
-function isLastLook(asked: (...args: never[]) => unknown): boolean {
-  const at: { stack?: string } = {}
-  // The app may have its own way to write a stack.
+function isCalledAtEndOfRoute(isSent: (...args: never[]) => unknown): boolean {
+  const trace: { stack?: string } = {}
+  // The app may have set a format of its own.
   const errors = Error as { prepareStackTrace?: unknown }
   const { prepareStackTrace } = errors
   errors.prepareStackTrace = undefined
-  Error.captureStackTrace?.(at, asked)
-  const [, caller = ''] = at.stack?.split('\n') ?? []
+  Error.captureStackTrace?.(trace, isSent)
+  const [, caller = ''] = trace.stack?.split('\n') ?? []
   errors.prepareStackTrace = prepareStackTrace
-  return LAST_LOOK.test(caller)
+  return END_OF_ROUTE.test(caller)
 }
 
-/** Where bunWay keeps an answer, which nothing that it documents takes back. */
-interface Answer {
+/** Undocumented fields in which bunWay's response keeps what was sent; no documented method resets them. */
+interface SentState {
   _sent?: boolean
   _headersMap?: Map<string, string> | null
 }
 
-/** Takes an answer back: an error handler that gives none leaves its place to the next. */
-function takeBack(res: BunwayResponse): void {
-  const answer = res as Answer
-  if (answer._sent) answer._sent = false
-  for (const [name, value] of answer._headersMap ?? []) {
-    if (goesWithAnswer(name, value)) answer._headersMap?.delete(name)
+/** Resets the response to an empty 500: bunWay asks error handlers one after the other until one answers. */
+function resetResponse(res: BunwayResponse): void {
+  const state = res as SentState
+  if (state._sent) state._sent = false
+  for (const [name, value] of state._headersMap ?? []) {
+    if (isRemovedWithResponse(name, value)) state._headersMap?.delete(name)
   }
   res.status(500)
 }
 
-/** Lets the `Response` be built only when the session is in the store, and when callbacks that may answer are over. */
-function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse, life: Lifecycle): void {
+/**
+ * Replaces the methods that build the `Response`: they wait for the session methods at work and their callbacks, which
+ * may answer, then commit the session, and only then build.
+ */
+function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse, lifecycle: Lifecycle): void {
+  type BuildMethod = 'toResponse' | 'toStreamingResponse'
   const isSent = res.isSent.bind(res)
   const isStreaming = res.isStreaming.bind(res)
-  const build = {
+  const original: Record<BuildMethod, () => Awaitable<Response>> = {
     toResponse: res.toResponse.bind(res),
     toStreamingResponse: res.toStreamingResponse.bind(res),
   }
-  // Mounted on a route: errors that come after its handlers find nobody who answers them.
-  const alone = req.route != null
-  let left = false
-  /** The router was told that an answer is coming. */
-  let promised = false
+  // bunWay passes no error to error handlers that comes after the handlers of the route.
+  const isMountedOnRoute = req.route != null
+  let committed = false
+  /** The router was told that the response is sent, though a callback is still to send it. */
+  let claimedSent = false
 
   res.isSent = () => {
     if (isSent()) return true
-    if (left || !life.pending.isBusy || req.route == null || !isLastLook(res.isSent)) return false
-    promised = true
+    const { isBusy } = lifecycle.pending
+    if (committed || !isBusy || req.route == null || !isCalledAtEndOfRoute(res.isSent)) return false
+    claimedSent = true
     return true
   }
 
-  type Way = keyof typeof build
-
-  const setCookie = (): void => {
-    life.head({
+  const addSessionHeaders = (): void => {
+    lifecycle.head({
       get: (name) => res.getHeader(name),
       set: (name, value) => res.set(name, value),
       addCookie: (cookie) => res.append('Set-Cookie', cookie),
     })
   }
-  const finish = (way: Way): Awaitable<Response> => {
-    setCookie()
-    return build[isStreaming() ? 'toStreamingResponse' : way]()
+  const build = (method: BuildMethod): Awaitable<Response> => {
+    addSessionHeaders()
+    return original[isStreaming() ? 'toStreamingResponse' : method]()
   }
   const fail = (error: unknown): Response => {
-    if (req.route != null && !alone) {
-      takeBack(res)
+    if (req.route != null && !isMountedOnRoute) {
+      resetResponse(res)
       throw error
     }
-    // Where a middleware has answered, bunWay asks no error handler either.
+    // No error handler would be asked: where a middleware has answered, bunWay asks none either.
     reportLate(service, error)
     return Response.json({ error: 'Internal Server Error' }, { status: 500 })
   }
-  const quiet = async (): Promise<void> => {
-    const answered = isSent()
+  /** Waits for session methods and callbacks. @throws the first error, unless the app has answered after it. */
+  const settlePending = async (): Promise<void> => {
+    const wasSent = isSent()
     let failure: { error: unknown } | undefined
     do {
-      await life.pending.settle().catch((error: unknown) => {
+      await lifecycle.pending.settle().catch((error: unknown) => {
         failure ??= { error }
       })
-      // What follows an `await`, or a callback that calls back, gets its turn.
-      if (promised && !isSent()) await sleep(0)
-    } while (life.pending.isBusy)
-    // An answer that came since was given in the knowledge of what has failed.
-    if (failure && (answered || !isSent())) throw failure.error
+      // Lets the code after an app's `await`, or a callback within a callback, run and answer.
+      if (claimedSent && !isSent()) await sleep(0)
+    } while (lifecycle.pending.isBusy)
+    if (failure && (wasSent || !isSent())) throw failure.error
   }
-  const leave = (way: Way): Awaitable<Response> => {
-    // An error handler's answer, or bunWay's own way from one method to the other.
-    if (left) return build[way]()
-    left = true
-    const excuse = (error: unknown): Awaitable<Response> => {
-      if (!life.withholds(error)) {
+  const commitAndBuild = (method: BuildMethod): Awaitable<Response> => {
+    // A second call builds an error handler's response, or comes from bunWay's own `toResponse`.
+    if (committed) return original[method]()
+    committed = true
+    const handleFailure = (error: unknown): Awaitable<Response> => {
+      if (!lifecycle.withholds(error)) {
         reportLate(service, error)
-        return finish(way)
+        return build(method)
       }
-      life.refuse()
-      setCookie()
+      lifecycle.refuse()
+      addSessionHeaders()
       throw error
     }
     try {
-      if (promised && !isSent() && life.pending.callbackFailure) throw life.pending.callbackFailure.error
+      if (claimedSent && !isSent() && lifecycle.pending.callbackFailure) throw lifecycle.pending.callbackFailure.error
       let committing: Awaitable<void>
       try {
-        committing = life.commit()
+        committing = lifecycle.commit()
       } catch (error) {
-        return excuse(error)
+        return handleFailure(error)
       }
-      return isPromise(committing) ? committing.then(() => finish(way), excuse).catch(fail) : finish(way)
+      return isPromise(committing) ? committing.then(() => build(method), handleFailure).catch(fail) : build(method)
     } catch (error) {
       return fail(error)
     }
   }
-  const wait = (way: Way): Awaitable<Response> =>
-    !left && (life.pending.isBusy || (promised && !isSent())) ? quiet().then(() => leave(way), fail) : leave(way)
+  const respond = (method: BuildMethod): Awaitable<Response> => {
+    const mustWait = !committed && (lifecycle.pending.isBusy || (claimedSent && !isSent()))
+    return mustWait ? settlePending().then(() => commitAndBuild(method), fail) : commitAndBuild(method)
+  }
 
-  res.toResponse = () => wait('toResponse')
-  res.toStreamingResponse = () => wait('toStreamingResponse')
+  res.toResponse = () => respond('toResponse')
+  res.toStreamingResponse = () => respond('toStreamingResponse')
 }

@@ -1,4 +1,4 @@
-// Connect, Express and everything else that speaks `(req, res, next)`, over Node's http and http2 and Bun's node:http.
+// Connect, Express and other hosts with `(req, res, next)`, on Node's http and http2 and on Bun's node:http.
 // The only file that patches a response.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -10,7 +10,7 @@ import type { Service } from '../request/service.ts'
 import type { Session, SessionData } from '../session.ts'
 import type { Store } from '../store.ts'
 import { callFree, soon } from '../timers.ts'
-import { goesWithAnswer } from '../withheld.ts'
+import { isRemovedWithResponse } from '../withheld.ts'
 import { Connection, headersSent } from './connection.ts'
 
 declare global {
@@ -29,8 +29,8 @@ declare global {
 
 export type Next = (error?: unknown) => void
 
-/** The head of a `writeHead` call that has not been made yet. */
-interface Head {
+/** The status line that the app gave to `writeHead` or had set when it called `end`. */
+interface Status {
   statusCode: number
   statusMessage: string | undefined
 }
@@ -87,14 +87,14 @@ class ConnectRequest implements HostRequest {
 export function serveConnect(service: Service, req: IncomingMessage, res: ServerResponse, next: Next): void {
   let loading: Awaitable<void>
   try {
-    const life = Lifecycle.begin(service, req as RequestLike, new ConnectRequest(req))
-    if (life) HeldResponse.hold(req, res, life, next)
-    loading = life?.load()
+    const lifecycle = Lifecycle.begin(service, req as RequestLike, new ConnectRequest(req))
+    if (lifecycle) HeldResponse.hold(req, res, lifecycle, next)
+    loading = lifecycle?.load()
   } catch (error) {
     next(error)
     return
   }
-  // Outside of the promise: what the handlers throw is theirs.
+  // `next` runs outside of the promise: an exception of a handler must not become a rejection here.
   if (isPromise(loading)) {
     loading.then(
       () => callFree(next),
@@ -103,7 +103,7 @@ export function serveConnect(service: Service, req: IncomingMessage, res: Server
   } else next()
 }
 
-/** What stands still between the app's last word and the store's. Values are read as properties of the response. */
+/** Makes the head look sent while the store saves: the properties that `freeze` puts on the response. */
 const FROZEN_HEAD = {
   headersSent: { get: (): boolean => true },
   setHeader: { value: refuse },
@@ -114,8 +114,8 @@ const FROZEN_HEAD = {
   _implicitHeader: { value: (): void => {} },
 } satisfies Record<string, PropertyDescriptor>
 
-// Not `writableEnded` and `finished`: by them a server that closes tells idle connections, and an adapter for serverless
-// platforms that a response is complete.
+// Does not set `writableEnded` and `finished`: a closing server recognises idle connections by them, and adapters for
+// serverless platforms recognise complete responses.
 const FROZEN_STREAM = {
   write: {
     value(this: ServerResponse, ...args: unknown[]): boolean {
@@ -126,7 +126,7 @@ const FROZEN_STREAM = {
   },
 } satisfies Record<string, PropertyDescriptor>
 
-const FROZEN_WHOLE = {
+const FROZEN_RESPONSE = {
   ...FROZEN_HEAD,
   ...FROZEN_STREAM,
   flushHeaders: { value: (): void => {} },
@@ -136,7 +136,7 @@ function refuse(): never {
   throw headersSent()
 }
 
-/** Tells of a write after the end all who listen, a `pipeline` for one. Where nobody does, it must not end the process. */
+/** Emits the error of a write after the end, which a `pipeline` needs. Without any listener it must not end the process. */
 function refuseWrite(res: ServerResponse, callback: ((error: Error) => void) | undefined): void {
   const error = Object.assign(new Error('write after end'), { code: 'ERR_STREAM_WRITE_AFTER_END' })
   callback?.(error)
@@ -147,6 +147,7 @@ function refuseWrite(res: ServerResponse, callback: ((error: Error) => void) | u
 
 const ignore = (): void => {}
 
+/** Defines the properties on a response. Returns a function that restores what was there. */
 function freeze(res: object, descriptors: Record<string, PropertyDescriptor>): () => void {
   const before = Object.keys(descriptors).map((key) => [key, Object.getOwnPropertyDescriptor(res, key)] as const)
   for (const [key, descriptor] of Object.entries(descriptors)) {
@@ -165,64 +166,64 @@ function freeze(res: object, descriptors: Record<string, PropertyDescriptor>): (
 }
 
 /**
- * A response that is held until its session is in the store. To the app it looks sent: the head is frozen, a second
- * `end` does nothing, and the connection cannot be cut. To everything below it looks as if the app had called `end` a
- * little later, so the cookie is decided when the outcome of the save is known, and body, lengths and encodings are made
- * as without us.
+ * A response that is held from the app's `end` until the store has saved the session. To the app it looks sent: the
+ * head is frozen, a second `end` does nothing, and the connection cannot be closed. To everything below, the app seems
+ * to have called `end` a little later: the cookie is decided after the save, and Node makes body, length and encoding as
+ * usual.
  */
 class HeldResponse {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
-  readonly #life: Lifecycle
+  readonly #lifecycle: Lifecycle
   readonly #next: Next
-  /** The response's methods as we found them. */
-  readonly #own: Pick<ServerResponse, 'writeHead' | 'write' | 'end' | 'flushHeaders'>
-  /** A stand-in for a response, as engine.io makes for a WebSocket: it has no state to hold. */
-  readonly #bare: boolean
+  /** The response's methods before they were replaced. */
+  readonly #original: Pick<ServerResponse, 'writeHead' | 'write' | 'end' | 'flushHeaders'>
+  /** An object in place of a response, as engine.io makes for a WebSocket: it has no `headersSent` and cannot be held. */
+  readonly #isStandIn: boolean
 
   /** The app has called `end`. */
   #ended = false
-  /** The head has left, or leaves now. */
-  #leaving = false
-  #cookieSet = false
-  /** The app called `writeHead`, and nothing has followed yet. */
-  #head: Head | undefined
-  #thaw: (() => void) | undefined
-  /** The status when the app called `end`: that of a head which looks sent can still be assigned. */
-  #status: Head | undefined
+  /** The head was sent, or is being sent. */
+  #headSent = false
+  #hasSessionHeaders = false
+  /** The head of a `writeHead` call that was deferred until the first byte of the body, or the end. */
+  #pendingHead: Status | undefined
+  #unfreeze: (() => void) | undefined
+  /** The status when the app called `end`: the app can still assign another one to a response that looks sent. */
+  #statusAtEnd: Status | undefined
   #connection: Connection | undefined
 
-  /** Takes the response over, as far as it is one. */
-  static hold(req: IncomingMessage, res: ServerResponse, life: Lifecycle, next: Next): void {
-    if (typeof res.writeHead === 'function') new HeldResponse(req, res, life, next).#wrap()
+  /** Replaces the methods of the response. Does nothing to an object without `writeHead`. */
+  static hold(req: IncomingMessage, res: ServerResponse, lifecycle: Lifecycle, next: Next): void {
+    if (typeof res.writeHead === 'function') new HeldResponse(req, res, lifecycle, next).#wrap()
   }
 
-  private constructor(req: IncomingMessage, res: ServerResponse, life: Lifecycle, next: Next) {
+  private constructor(req: IncomingMessage, res: ServerResponse, lifecycle: Lifecycle, next: Next) {
     this.#req = req
     this.#res = res
-    this.#life = life
+    this.#lifecycle = lifecycle
     this.#next = next
     const { writeHead, write, end, flushHeaders } = res
-    this.#own = { writeHead, write, end, flushHeaders }
-    this.#bare = !('headersSent' in res)
+    this.#original = { writeHead, write, end, flushHeaders }
+    this.#isStandIn = !('headersSent' in res)
   }
 
   #wrap(): void {
     const held = this
     const res = this.#res
-    const { write, end, flushHeaders } = this.#own
+    const { write, end, flushHeaders } = this.#original
     res.writeHead = function (this: ServerResponse, ...args: unknown[]): ServerResponse {
       return held.#writeHead(this, args)
     } as typeof res.writeHead
     if (typeof write === 'function') {
       res.write = function (this: ServerResponse, ...args: unknown[]): boolean {
-        held.#leave()
+        held.#sendHead()
         return Reflect.apply(write, this, args) as boolean
       } as typeof res.write
     }
     if (typeof flushHeaders === 'function') {
       res.flushHeaders = function (this: ServerResponse): void {
-        held.#leave()
+        held.#sendHead()
         Reflect.apply(flushHeaders, this, [])
       }
     }
@@ -238,51 +239,51 @@ class HeldResponse {
     const res = this.#res
     const statusCode = Number(args[0]) | 0
     const final = statusCode >= 200 && statusCode <= 999
-    if (this.#leaving || this.#bare || !final || res.headersSent) {
-      const send = this.#bare || final ? this.#setCookie(args) : args
-      return Reflect.apply(this.#own.writeHead, self, send) as ServerResponse
+    if (this.#headSent || this.#isStandIn || !final || res.headersSent) {
+      const send = this.#isStandIn || final ? this.#addSessionHeaders(args) : args
+      return Reflect.apply(this.#original.writeHead, self, send) as ServerResponse
     }
-    // As with plain Node, nothing leaves before the first byte of the body or the end.
+    // Node sends nothing before the first byte of the body or the end: the same here.
     applyHeaders(res, args)
-    this.#head = {
+    this.#pendingHead = {
       statusCode,
       statusMessage: typeof args[1] === 'string' ? args[1] : undefined,
     }
-    setStatus(res, this.#head)
-    this.#thaw = freeze(res, FROZEN_HEAD)
+    setStatus(res, this.#pendingHead)
+    this.#unfreeze = freeze(res, FROZEN_HEAD)
     return self
   }
 
-  /** Puts the session's cookie on the head, which may come in the arguments of `writeHead`. */
-  #setCookie(args: unknown[]): unknown[] {
-    if (this.#cookieSet) return args
-    this.#cookieSet = true
+  /** Adds the session's headers. `args`: those of `writeHead`. Returns the arguments that are left to pass on. */
+  #addSessionHeaders(args: unknown[]): unknown[] {
+    if (this.#hasSessionHeaders) return args
+    this.#hasSessionHeaders = true
     const head = new ConnectHead(this.#res, args)
     try {
-      this.#life.head(head)
+      this.#lifecycle.head(head)
     } catch (error) {
-      this.#tell(error)
+      this.#reportError(error)
     }
     return head.args
   }
 
-  /** The head leaves now. */
-  #leave(): void {
+  /** Ends the hold; sends the head of an earlier `writeHead`, or lets Node send the implicit one. */
+  #sendHead(): void {
     this.#release()
-    if (!this.#leaving) this.#connection?.announce()
-    this.#leaving = true
-    if (!this.#head) return
-    const { statusCode, statusMessage } = this.#head
-    this.#head = undefined
-    // Those who wrap `writeHead` above us have seen the app's call already.
-    this.#setCookie([])
+    if (!this.#headSent) this.#connection?.announceClose()
+    this.#headSent = true
+    if (!this.#pendingHead) return
+    const { statusCode, statusMessage } = this.#pendingHead
+    this.#pendingHead = undefined
+    // Not `res.writeHead`: middleware that has wrapped it has seen the app's call already.
+    this.#addSessionHeaders([])
     const args = statusMessage === undefined ? [statusCode] : [statusCode, statusMessage]
-    Reflect.apply(this.#own.writeHead, this.#res, args)
+    Reflect.apply(this.#original.writeHead, this.#res, args)
   }
 
   #end(args: unknown[]): void {
     const res = this.#res
-    // express-session ignores a second end; plain Node would crash on one with a body.
+    // express-session ignores a second `end` too. In plain Node one with a body is an error.
     if (this.#ended) {
       debug('second end is ignored')
       const callback = callbackOf(args)
@@ -292,7 +293,7 @@ class HeldResponse {
     this.#ended = true
     let committing: Awaitable<void>
     try {
-      committing = this.#life.commit(!this.#bare && !this.#leaving && !res.headersSent)
+      committing = this.#lifecycle.commit(!this.#isStandIn && !this.#headSent && !res.headersSent)
     } catch (error) {
       this.#fail(error, args)
       return
@@ -307,85 +308,87 @@ class HeldResponse {
     committing.then(finish, fail).catch((error) => callFree(this.#next, error))
   }
 
-  /** The response looks sent from now on. */
+  /** Makes the response look sent. */
   #freeze(): void {
     const res = this.#res
     this.#release()
-    // HTTP/2 has no message, and warns of a look at it.
-    this.#status = { statusCode: res.statusCode, statusMessage: isHttp2(res) ? undefined : res.statusMessage }
-    this.#thaw = freeze(res, this.#leaving ? FROZEN_STREAM : FROZEN_WHOLE)
-    if (this.#bare) return
+    // HTTP/2 has no status message: reading it emits a process warning.
+    this.#statusAtEnd = { statusCode: res.statusCode, statusMessage: isHttp2(res) ? undefined : res.statusMessage }
+    this.#unfreeze = freeze(res, this.#headSent ? FROZEN_STREAM : FROZEN_RESPONSE)
+    if (this.#isStandIn) return
     this.#connection = new Connection(this.#req, res, isHttp2(res))
     this.#connection.hold()
   }
 
+  /** Makes the response and its connection usable again. */
   #release(): void {
-    this.#thaw?.()
-    this.#thaw = undefined
+    this.#unfreeze?.()
+    this.#unfreeze = undefined
     this.#connection?.release()
   }
 
-  /** The whole response leaves. */
+  /** Sends the response: calls the original `end` with the app's arguments. */
   #finish(args: unknown[]): void {
     const res = this.#res
-    this.#leave()
-    if (this.#status && !res.headersSent) setStatus(res, this.#status)
+    this.#sendHead()
+    if (this.#statusAtEnd && !res.headersSent) setStatus(res, this.#statusAtEnd)
     try {
-      Reflect.apply(this.#own.end, res, args)
+      Reflect.apply(this.#original.end, res, args)
     } catch (error) {
-      // Not a body: as in plain Node the call has failed, and the app may answer otherwise.
+      // Node has rejected the body, such as a number. Nothing was sent: the app may call `end` again.
       this.#ended = false
       throw error
     }
-    this.#connection?.close()
+    this.#connection?.closeAfterResponse()
   }
 
+  /** The commit has failed: withholds the response if the lifecycle says so, otherwise sends it and reports the error. */
   #fail(error: unknown, args: unknown[]): void {
     this.#release()
-    if (!this.#leaving && !this.#res.headersSent && this.#life.withholds(error)) this.#withhold(error, args)
+    if (!this.#headSent && !this.#res.headersSent && this.#lifecycle.withholds(error)) this.#withhold(error, args)
     else {
       this.#finish(args)
-      this.#tell(error)
+      this.#reportError(error)
     }
   }
 
-  /** Nothing has left: the app's error handlers answer in place of this answer. */
+  /** Resets the response, of which nothing was sent, and lets the app's error handlers answer. */
   #withhold(error: unknown, args: unknown[]): void {
     debug('the answer is withheld: %s', error)
     const res = this.#res
     this.#ended = false
-    this.#head = undefined
-    this.#status = undefined
-    this.#life.refuse()
+    this.#pendingHead = undefined
+    this.#statusAtEnd = undefined
+    this.#lifecycle.refuse()
     for (const name of res.getHeaderNames?.() ?? []) {
-      if (goesWithAnswer(name, res.getHeader(name))) res.removeHeader(name)
+      if (isRemovedWithResponse(name, res.getHeader(name))) res.removeHeader(name)
     }
     res.statusCode = 500
     if (!isHttp2(res)) res.statusMessage = undefined as never
-    // It waits for the end of the response, whichever that is.
+    // The callback of the withheld `end` runs when the response that replaces it has finished.
     const callback = callbackOf(args)
     if (callback) res.once?.('finish', callback)
     this.#next(error)
   }
 
-  /** Tells the app of a failure that came after its answer. */
-  #tell(error: unknown): void {
-    whenOut(this.#res, () => {
-      if (!this.#bare) {
+  /** Passes an error to `next` after the response was sent. */
+  #reportError(error: unknown): void {
+    whenSent(this.#res, () => {
+      if (!this.#isStandIn) {
         this.#connection ??= new Connection(this.#req, this.#res, isHttp2(this.#res))
-        this.#connection.spare()
+        this.#connection.keepOpen()
       }
       this.#next(error)
     })
   }
 }
 
-/** The head of a response, some of which may be in the arguments of `writeHead`. */
+/** The head of a response. Some of its headers may still be in the arguments of `writeHead`. */
 class ConnectHead implements ResponseHead {
-  /** What is left of the arguments. */
+  /** The arguments of `writeHead`, without the headers once they were applied. */
   args: unknown[]
   readonly #res: ServerResponse
-  #isApplied = false
+  #hasHeaders = false
 
   constructor(res: ServerResponse, args: unknown[]) {
     this.#res = res
@@ -393,22 +396,23 @@ class ConnectHead implements ResponseHead {
   }
 
   get(name: string): string | undefined {
-    const value = this.#applied().getHeader?.(name)
+    const value = this.#withHeaders().getHeader?.(name)
     return value === undefined ? undefined : Array.isArray(value) ? value.join(', ') : String(value)
   }
 
   set(name: string, value: string): void {
-    this.#applied().setHeader(name, value)
+    this.#withHeaders().setHeader(name, value)
   }
 
   addCookie(value: string): void {
-    const others = this.#applied().getHeader('Set-Cookie') as string | string[] | undefined
+    const others = this.#withHeaders().getHeader('Set-Cookie') as string | string[] | undefined
     this.#res.setHeader('Set-Cookie', others === undefined ? [value] : [others, value].flat())
   }
 
-  #applied(): ServerResponse {
-    if (!this.#isApplied) this.args = applyHeaders(this.#res, this.args)
-    this.#isApplied = true
+  /** The response, with the headers of the arguments applied. */
+  #withHeaders(): ServerResponse {
+    if (!this.#hasHeaders) this.args = applyHeaders(this.#res, this.args)
+    this.#hasHeaders = true
     return this.#res
   }
 }
@@ -421,13 +425,13 @@ function callbackOf(args: unknown[]): ((error?: Error) => void) | undefined {
   return args.find((arg) => typeof arg === 'function') as (() => void) | undefined
 }
 
-function setStatus(res: ServerResponse, { statusCode, statusMessage }: Head): void {
+function setStatus(res: ServerResponse, { statusCode, statusMessage }: Status): void {
   res.statusCode = statusCode
   if (statusMessage) res.statusMessage = statusMessage
 }
 
-/** Calls when the response is out: an error handler that finds its head sent may cut off what is left of its body. */
-function whenOut(res: ServerResponse, call: () => void): void {
+/** Calls `call` when the response was sent. Earlier, an error handler that finds the head sent could cut off its body. */
+function whenSent(res: ServerResponse, call: () => void): void {
   if (typeof res.once !== 'function' || res.writableFinished || res.destroyed) {
     soon(call)
     return
@@ -442,8 +446,8 @@ function whenOut(res: ServerResponse, call: () => void): void {
 }
 
 /**
- * Puts the headers given to `writeHead` on the response, where those set before and after them are.
- * Returns the arguments without them.
+ * Sets the headers in the arguments of `writeHead` on the response. Like Node, replaces headers of the same name.
+ * Returns the arguments without the headers.
  */
 function applyHeaders(res: ServerResponse, args: unknown[]): unknown[] {
   const named = typeof args[1] === 'string'

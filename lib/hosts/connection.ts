@@ -1,155 +1,160 @@
-// The connection below a response that is held: what the app does to it by way of its request or its response.
+// The connection under a held response: defers what the app does to the connection through its request or response.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { debug } from '../diagnostics.ts'
 
-/** What ends a socket of Node or Bun, or an HTTP/2 stream. */
-const CUTS: ReadonlySet<PropertyKey> = new Set(['close', 'destroy', 'destroySoon', 'end', 'resetAndDestroy'])
-/** What answers on an HTTP/2 stream itself. */
-const ANSWERS: ReadonlySet<PropertyKey> = new Set(['respond', 'respondWithFD', 'respondWithFile'])
+/** Methods that end a socket of Node or Bun, or an HTTP/2 stream. */
+const CLOSING_METHODS: ReadonlySet<PropertyKey> = new Set(['close', 'destroy', 'destroySoon', 'end', 'resetAndDestroy'])
+/** Methods that send a response on an HTTP/2 stream directly. */
+const RESPONDING_METHODS: ReadonlySet<PropertyKey> = new Set(['respond', 'respondWithFD', 'respondWithFile'])
 
-/** Where a request and a response show the connection that they came over. */
-const WAYS = ['socket', 'stream'] as const
+/** Properties by which a request or a response exposes its connection. */
+const CONNECTION_PROPERTIES = ['socket', 'stream'] as const
 
 /** A socket, or an HTTP/2 stream. */
-interface Below {
+interface Transport {
   readonly destroyed: boolean
-  /** A stream's. */
+  /** An HTTP/2 stream has this. */
   close?(): void
-  /** A socket's. */
+  /** A socket has this. */
   destroySoon?(): void
 }
 
 /**
- * A framework that meets an error after the answer cuts the connection, as finalhandler does with
- * `req.socket.destroy()`. While the answer is held, that would cost the client an answer that looks sent. Here such a
- * call waits. What the client, the server or a timeout does to the socket itself is let through.
+ * Frameworks close the connection on an error after the response was sent, as finalhandler does with
+ * `req.socket.destroy()`. A held response looks sent, so closing would lose it. This class defers such calls until the
+ * response has left. It does not intercept what the client, the server or a timeout does to the socket.
  */
 export class Connection {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   readonly #isHttp2: boolean
   /** The socket, or the HTTP/2 stream. */
-  readonly #below: Below | undefined
-  #undo: (() => void)[] = []
-  #ignores = false
-  /** The app has wanted the connection closed while its answer was held. */
-  #closing = false
-  /** The head of the answer has announced that. */
+  readonly #transport: Transport | undefined
+  /** Each restores one replaced property; empty while nothing is replaced. */
+  #restorers: (() => void)[] = []
+  /** The response is out: calls that would close the connection are dropped, not deferred. */
+  #dropsCloses = false
+  /** The app asked to close the connection while the response was held. */
+  #closeRequested = false
+  /** The head carries `Connection: close`. */
   #closeAnnounced = false
-  /** The request's own `destroy`, which the app has called then. */
-  #destroy: (() => void) | undefined
+  /** The `req.destroy` call that the app made while the response was held. */
+  #deferredDestroy: (() => void) | undefined
 
   constructor(req: IncomingMessage, res: ServerResponse, isHttp2: boolean) {
     this.#req = req
     this.#res = res
     this.#isHttp2 = isHttp2
-    this.#below = isHttp2 ? (res as unknown as { stream: Below }).stream : req.socket
+    this.#transport = isHttp2 ? (res as unknown as { stream: Transport }).stream : req.socket
   }
 
-  /** From now on the app cannot cut the connection: the answer is held. */
+  /** Stops the app from closing the connection until `release` is called. */
   hold(): void {
     const [req, res] = [this.#req, this.#res]
     for (const message of [req, res]) {
-      for (const way of WAYS) if (way in message) this.#guard(message, way)
+      for (const property of CONNECTION_PROPERTIES) if (property in message) this.#guard(message, property)
     }
-    this.#replace(res, () => this.#below?.destroyed === true)
+    this.#guardDestroy(res, () => this.#transport?.destroyed === true)
     if (this.#isHttp2) return
-    // That of a request which has been read leaves the connection alone; of one whose client is gone there is none.
-    this.#replace(req, () => (req.complete && req.readableEnded) || this.#below?.destroyed === true)
+    // Destroying a request that was read to its end does not touch the connection.
+    this.#guardDestroy(req, () => (req.complete && req.readableEnded) || this.#transport?.destroyed === true)
   }
 
-  /** The answer leaves now; the connection is the app's again. */
+  /** Gives the app back control of the connection. Call it when the response leaves. */
   release(): void {
-    for (const undo of this.#undo.splice(0)) undo()
+    for (const restore of this.#restorers.splice(0)) restore()
   }
 
   /**
-   * The answer is out, and the app is told of an error that is not its own: that must not cost the connection, by which
-   * the client's next request may be on its way.
+   * Drops all further attempts to close the connection. Call it before the app hears of an error that came after its
+   * response: the client's next request may already be on its way over this connection.
    */
-  spare(): void {
-    this.#ignores = true
+  keepOpen(): void {
+    this.#dropsCloses = true
     this.hold()
   }
 
-  /** The head leaves now, and announces that the connection will be closed, if the app has wanted that. */
-  announce(): void {
-    if (!this.#closing || this.#isHttp2) return
+  /** Sets `Connection: close` if the app asked to close an HTTP/1 connection. Call it just before the head leaves. */
+  announceClose(): void {
+    if (!this.#closeRequested || this.#isHttp2) return
     this.#closeAnnounced = true
     this.#res.setHeader('Connection', 'close')
   }
 
   /**
-   * The answer leaves, and the connection closes after it, if the app has wanted that. Where the head could not announce
-   * it, only an upload ends that the app has cut off: by any other connection the next request may be on its way.
+   * Closes the connection after the response if the app asked for that while it was held. A connection that was not
+   * announced as closing is closed only when the request's body is incomplete: otherwise the client's next request may
+   * already be on its way.
    */
-  close(): void {
-    if (!this.#closing) return
-    const [req, below] = [this.#req, this.#below]
-    if (this.#isHttp2) below?.close?.()
+  closeAfterResponse(): void {
+    if (!this.#closeRequested) return
+    const [req, transport] = [this.#req, this.#transport]
+    if (this.#isHttp2) transport?.close?.()
     else if (this.#closeAnnounced || !req.complete) {
       this.#res.once('finish', () => {
-        if (this.#destroy) this.#destroy()
-        else if (req.complete) below?.destroySoon?.()
+        if (this.#deferredDestroy) this.#deferredDestroy()
+        else if (req.complete) transport?.destroySoon?.()
         else req.destroy()
       })
     }
   }
 
-  #cut(): void {
-    debug('the connection is not cut: %s', this.#ignores ? 'the answer is out' : 'the answer is held')
-    if (!this.#ignores) this.#closing = true
+  #refuseClose(): void {
+    debug('the connection is not cut: %s', this.#dropsCloses ? 'the answer is out' : 'the answer is held')
+    if (!this.#dropsCloses) this.#closeRequested = true
   }
 
-  #guard(message: object, way: string): void {
-    const holder = message as Record<string, unknown>
-    const shown = holder[way]
-    if (typeof shown !== 'object' || shown === null) return
-    const facade = this.#facade(shown)
-    if (Object.getOwnPropertyDescriptor(holder, way)?.writable) {
-      // An assignment: making an accessor of a property of Node's would cost as much as a small request.
-      holder[way] = facade
-      this.#undo.push(() => {
-        if (holder[way] === facade) holder[way] = shown
+  /** Replaces a property that exposes the connection by a proxy of it. */
+  #guard(message: object, property: string): void {
+    const owner = message as Record<string, unknown>
+    const original = owner[property]
+    if (typeof original !== 'object' || original === null) return
+    const proxy = this.#proxyOf(original)
+    if (Object.getOwnPropertyDescriptor(owner, property)?.writable) {
+      // Assigned, not defined: turning a property of Node's into an accessor costs as much as a small request.
+      owner[property] = proxy
+      this.#restorers.push(() => {
+        if (owner[property] === proxy) owner[property] = original
       })
-    } else if (!Object.hasOwn(holder, way)) {
-      Object.defineProperty(holder, way, { value: facade, configurable: true, writable: true, enumerable: false })
-      this.#undo.push(() => Reflect.deleteProperty(holder, way))
+    } else if (!Object.hasOwn(owner, property)) {
+      Object.defineProperty(owner, property, { value: proxy, configurable: true, writable: true, enumerable: false })
+      this.#restorers.push(() => Reflect.deleteProperty(owner, property))
     }
   }
 
-  #replace(message: IncomingMessage | ServerResponse, harmless: () => boolean): void {
+  /** Replaces `destroy`. `isHarmless`: whether the original may run now because it leaves the connection alone. */
+  #guardDestroy(message: IncomingMessage | ServerResponse, isHarmless: () => boolean): void {
     const { destroy } = message
     if (typeof destroy !== 'function') return
     const own = Object.getOwnPropertyDescriptor(message, 'destroy')
     const value = (...args: unknown[]): unknown => {
       const call = (): unknown => Reflect.apply(destroy, message, args)
-      if (harmless()) return call()
-      this.#cut()
-      if (message === this.#req) this.#destroy = call
+      if (isHarmless()) return call()
+      this.#refuseClose()
+      if (message === this.#req) this.#deferredDestroy = call
       return message
     }
     Object.defineProperty(message, 'destroy', { value, configurable: true, writable: true, enumerable: false })
-    this.#undo.push(() => {
+    this.#restorers.push(() => {
       if (own) Object.defineProperty(message, 'destroy', own)
       else Reflect.deleteProperty(message, 'destroy')
     })
   }
 
-  /** The socket or stream as the app sees it meanwhile, and as it may keep it. */
-  #facade<T extends object>(target: T): T {
-    const facade: T = new Proxy(target, {
+  /** A proxy of a socket or stream. The app may keep it: it stops guarding when `release` is called. */
+  #proxyOf<T extends object>(target: T): T {
+    const proxy: T = new Proxy(target, {
       get: (_, key) => {
-        const guarded = this.#undo.length > 0
-        if (guarded && CUTS.has(key)) {
+        const guarded = this.#restorers.length > 0
+        if (guarded && CLOSING_METHODS.has(key)) {
           return () => {
-            this.#cut()
-            return facade
+            this.#refuseClose()
+            return proxy
           }
         }
         if (guarded && key === 'headersSent') return true
-        if (guarded && ANSWERS.has(key)) {
+        if (guarded && RESPONDING_METHODS.has(key)) {
           return () => {
             throw headersSent()
           }
@@ -159,11 +164,11 @@ export class Connection {
       },
       set: (_, key, value) => Reflect.set(target, key, value, target),
     })
-    return facade
+    return proxy
   }
 }
 
-/** Node's error for touching a head that has left. */
+/** The error that Node throws for a change of a head that was sent. */
 export function headersSent(): Error {
   return Object.assign(new Error('Cannot set headers after they are sent to the client'), {
     code: 'ERR_HTTP_HEADERS_SENT',

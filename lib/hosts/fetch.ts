@@ -1,4 +1,4 @@
-// bun-router and every other host of the shape `(req: Request, next) => Response`.
+// bun-router and every other host with middleware of the shape `(req: Request, next) => Response`.
 
 import { settle } from '../awaitable.ts'
 import { debug } from '../diagnostics.ts'
@@ -13,27 +13,29 @@ export interface SessionRequestSugar {
   /** The request's session; assigning an object replaces its data, `{}` empties it. */
   session: Session & Partial<SessionData>
   sessionID: string
-  /** Adds a message and returns the count of its type; reads and clears one type's messages, or all of them. */
+  /** Adds a message and returns how many of its type there are. */
   flash(type: string, message: unknown, ...formatArguments: unknown[]): number
+  /** Reads and clears the messages of one type. */
   flash(type: string): unknown[]
+  /** Reads and clears all messages, by type. */
   flash(): FlashMessages
-  /** Gives the session a new id and keeps its data. */
+  /** Gives the session a new id and keeps its data. Rejects with `ERR_SESSION_MISSING` when the session has ended. */
   regenerateSession(): Promise<void>
-  /** Ends the session. */
+  /** Destroys the session. Does nothing when the request has none any more. */
   destroySession(): Promise<void>
 }
 
 /** A request as a handler sees it: `(req: SessionRequest) => Response`. */
 export type SessionRequest = Request & SessionRequestSugar
 
-/** Goes on to the handler. */
+/** Calls the rest of the chain. */
 // biome-ignore lint/suspicious/noExplicitAny: each host gives its handlers a request of its own
 export type FetchNext = (req?: any) => any
 
 /** A Fetch request, as the lifecycle sees it. */
 class FetchHost implements HostRequest {
   readonly traits = TRAITS
-  // RFC 9110 has no notion of a proxied scheme in a Request: only its URL tells.
+  // The Fetch standard's Request has no such member: `encrypted` goes by the URL.
   readonly secure = undefined
   readonly #req: Request
 
@@ -66,7 +68,7 @@ class FetchHost implements HostRequest {
   }
 }
 
-/** bun-router's documentation reads and writes sessions by method, too. */
+/** bun-router documents `get`, `set`, `has` and `forget` on sessions besides properties. */
 const TRAITS: HostTraits = {
   withholds: true,
   methods: {
@@ -89,82 +91,83 @@ type Data = Record<string, unknown>
 
 /** Serves one request of a fetch-style host. */
 export async function serveFetch(service: Service, req: Request, next: FetchNext): Promise<Response> {
-  const carrier = req as unknown as RequestLike
-  if (carrier[LIFE]?.isCommitted) {
-    delete carrier[LIFE]
-    delete carrier.session
+  const requestLike = req as unknown as RequestLike
+  // A host may serve the same Request twice.
+  if (requestLike[LIFE]?.isCommitted) {
+    delete requestLike[LIFE]
+    delete requestLike.session
   }
-  let life: Lifecycle | undefined
+  let lifecycle: Lifecycle | undefined
   try {
-    life = Lifecycle.begin(service, carrier, new FetchHost(req))
+    lifecycle = Lifecycle.begin(service, requestLike, new FetchHost(req))
   } catch (error) {
     if (error instanceof SessionError && error.status) return new Response(error.message, { status: error.status })
     throw error
   }
-  if (!life) return next(req)
-  await life.load()
+  if (!lifecycle) return next(req)
+  await lifecycle.load()
 
   const sugar: Omit<SessionRequestSugar, 'session' | 'sessionID'> = {
-    flash: ((...args: [string, unknown]) => life.requireSession().flash(...args)) as SessionRequestSugar['flash'],
-    regenerateSession: () => promise(() => life.requireSession().regenerate({ keep: true })),
-    destroySession: () => promise(() => carrier.session && life.requireSession().destroy()),
+    flash: ((...args: [string, unknown]) => lifecycle.requireSession().flash(...args)) as SessionRequestSugar['flash'],
+    regenerateSession: () => asPromise(() => lifecycle.requireSession().regenerate({ keep: true })),
+    destroySession: () => asPromise(() => requestLike.session && lifecycle.requireSession().destroy()),
   }
   Object.assign(req, sugar)
 
-  let answer: unknown
+  let response: unknown
   try {
-    answer = await next(req)
+    response = await next(req)
   } catch (error) {
-    // The error's answer is made elsewhere and can carry no cookie. What the app has explicitly done stays done;
-    // its other changes go with the request, as those of a failed transaction.
-    await life.pending.settle().catch((late) => reportLate(service, late))
+    // The response to the error is made elsewhere and can carry no cookie. The session methods that the app has called
+    // take effect; its other changes are dropped, as by a failed transaction.
+    await lifecycle.pending.settle().catch((late) => reportLate(service, late))
     throw error
   }
-  const carries = carriesCookies(answer)
-  if (!carries) life.close('the answer can carry none')
+  const canCarryCookie = acceptsCookie(response)
+  if (!canCarryCookie) lifecycle.close('the answer can carry none')
   try {
-    await life.commit(carries)
+    await lifecycle.commit(canCarryCookie)
   } catch (error) {
-    if (life.withholds(error)) throw error
+    if (lifecycle.withholds(error)) throw error
     reportLate(service, error)
   }
-  if (life.isReplaced) return answer as Response
-  const head = new FetchHead(answer)
-  life.head(head)
-  return withHead(answer, head) as Response
+  if (lifecycle.isReplaced) return response as Response
+  const head = new FetchHead(response)
+  lifecycle.head(head)
+  return withHead(response, head) as Response
 }
 
-/** A promise of what `work` does, which may be ignored: the request hears of a failure in any case. */
-const promise = (work: () => unknown): Promise<void> => settle(undefined, work, undefined) as Promise<void>
+/** Runs `work` and returns a promise that may go unhandled: a failure reaches the request in any case. */
+const asPromise = (work: () => unknown): Promise<void> => settle(undefined, work, undefined) as Promise<void>
 
-/** Any class of Response will do. Those without a status, and those that open a WebSocket, are passed on as they are. */
-function isResponse(answer: unknown): answer is Response {
-  const { status, headers } = (answer ?? {}) as Partial<Response>
+/** Whether a value is a Response, of any class. Network errors (status 0) and WebSocket upgrades (101) do not count. */
+function isResponse(response: unknown): response is Response {
+  const { status, headers } = (response ?? {}) as Partial<Response>
   return typeof headers?.append === 'function' && status !== 0 && status !== 101
 }
 
-/** The host makes a Response of no answer at all. */
-function carriesCookies(answer: unknown): boolean {
-  return answer === null || answer === undefined || isResponse(answer)
+/** Whether a cookie can be added. Hosts answer with an empty Response where a handler returns nothing. */
+function acceptsCookie(response: unknown): boolean {
+  return response === null || response === undefined || isResponse(response)
 }
 
-/** Responses that were given a cookie, and which: one that comes again is shared between requests. */
-const given = new WeakMap<Response, string>()
-/** Responses without a body are often made once and used for ever. */
-const isBare = ({ status }: Response): boolean => status === 204 || status === 205 || (status >= 300 && status < 400)
+/** The cookie that each Response was given. A Response that comes a second time is shared between requests. */
+const cookieGiven = new WeakMap<Response, string>()
+/** Responses without a body are copied, not changed: apps often make one and return it for each request. */
+const hasNoBody = ({ status }: Response): boolean => status === 204 || status === 205 || (status >= 300 && status < 400)
 
-/** What the head of an answer is to be, besides what it is. */
+/** Collects changes of a response's head, which may be immutable. */
 class FetchHead implements ResponseHead {
   cookie: string | undefined
   readonly changes: [name: string, value: string][] = []
-  readonly #answer: unknown
+  readonly #response: unknown
 
-  constructor(answer: unknown) {
-    this.#answer = answer
+  constructor(response: unknown) {
+    this.#response = response
   }
 
   get(name: string): string | undefined {
-    return isResponse(this.#answer) ? (this.#answer.headers.get(name) ?? undefined) : undefined
+    return isResponse(this.#response) ? (this.#response.headers.get(name) ?? undefined) : undefined
   }
 
   set(name: string, value: string): void {
@@ -186,31 +189,31 @@ class FetchHead implements ResponseHead {
   }
 }
 
-/** The answer with its head as the session wants it: changed in place where that is possible, otherwise a copy. */
-function withHead(answer: unknown, head: FetchHead): unknown {
+/** The response with the changes of `head`: the same object where possible, otherwise a copy. */
+function withHead(response: unknown, head: FetchHead): unknown {
   const { cookie } = head
-  if (!isResponse(answer)) {
-    if (!head.isChanged) return answer
-    if (carriesCookies(answer)) return new Response(null, { headers: head.applyTo(new Headers()) })
+  if (!isResponse(response)) {
+    if (!head.isChanged) return response
+    if (acceptsCookie(response)) return new Response(null, { headers: head.applyTo(new Headers()) })
     debug('no cookie: the handler answered with something that can carry none')
-    return answer
+    return response
   }
-  const old = given.get(answer)
-  if (!head.isChanged && old === undefined) return answer
-  if (old !== undefined) debug('the answer carries the cookie of another request: a copy goes without it')
-  if (head.isChanged && old === undefined && !isBare(answer)) {
+  const earlierCookie = cookieGiven.get(response)
+  if (!head.isChanged && earlierCookie === undefined) return response
+  if (earlierCookie !== undefined) debug('the answer carries the cookie of another request: a copy goes without it')
+  if (head.isChanged && earlierCookie === undefined && !hasNoBody(response)) {
     try {
-      // In place: a body that has been looked at loses its content type under Bun.
-      head.applyTo(answer.headers)
-      if (cookie !== undefined) given.set(answer, cookie)
-      return answer
+      // Not a copy: under Bun a copy loses the content type when the app has accessed the body.
+      head.applyTo(response.headers)
+      if (cookie !== undefined) cookieGiven.set(response, cookie)
+      return response
     } catch {
       debug('the answer is immutable: a copy carries the cookie')
     }
   }
-  const headers = new Headers(answer.headers)
+  const headers = new Headers(response.headers)
   headers.delete('Set-Cookie')
-  for (const other of answer.headers.getSetCookie()) if (other !== old) headers.append('Set-Cookie', other)
+  for (const other of response.headers.getSetCookie()) if (other !== earlierCookie) headers.append('Set-Cookie', other)
   head.applyTo(headers)
-  return new Response(answer.body, { status: answer.status, statusText: answer.statusText, headers })
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
 }
