@@ -1,5 +1,9 @@
 // The file system calls of FileStore. Every one of them runs in the thread pool, so that no disk, however slow, blocks
 // the event loop.
+//
+// That costs CPU time: against synchronous calls a read takes 6 to 7 times as much, a write 1.6 times on a disk and 4
+// times in memory. What it buys: on a disk that takes 10 ms for a call, a synchronous write (8 calls) stops the event
+// loop, and with it all requests, for 84 ms, a pooled one for 2 to 5 ms. `bench/file.mjs --only pool` measures both.
 
 import fs from 'node:fs'
 import { sleep } from '../../lib/timers.ts'
