@@ -27,38 +27,36 @@ import {
 
 export type { RedisSerializer, RedisStoreClient, RedisStoreOptions } from './redis/options.ts'
 
-/** A record and the text that Redis held. */
 interface RedisVersion extends Version {
-  /** Undefined where it is the record itself. */
+  /** The text that Redis held; undefined where the record is that text. */
   readonly text?: string
-  /** The text's SHA-1, as far as it has been needed. */
+  /** The SHA-1 of the text, computed when it is first needed. */
   digest?: string
 }
 
-type Updating = Promise<Version | undefined>
-
-/** Until when Redis is known to keep a session. */
-interface Kept {
-  readonly until: number
-  /** What says so is still on its way. */
+/** An expiry date that this process has set in Redis. */
+interface KnownExpiry {
+  /** In ms since the epoch. */
+  readonly expires: number
+  /** The touch that sets the date, until Redis has answered. */
   pending: Promise<Touched> | undefined
 }
 
-/** Sessions whose expiry is remembered; of others each touch is sent. */
-const MAX_KEPT = 50_000
-/** How EVAL is refused, by an access list or by a proxy that does not know it. */
-const REFUSED = /(unknown command|no permissions to run the).*\beval\b/i
-/** How often a session may change between a look at it and the attempt to replace it. */
+/** For how many sessions the expiry date is remembered. A touch of any other session is always sent. */
+const MAX_KNOWN = 50_000
+/** The error of a server whose access list forbids EVAL, or of a proxy that does not support it. */
+const EVAL_REFUSED = /(unknown command|no permissions to run the).*\beval\b/i
+/** How often an update is tried while other processes change the session each time. */
 const MAX_TRIES = 1_000
 
 /**
- * What is left under an id that was renewed has a second key beside it, by which `length()` and `ids()`, which read no
- * values, tell it from a session.
+ * The end of the key that marks another key as a pointer, left under an id that was renewed. `length()` and `ids()` read
+ * no values, and skip what is marked.
  */
-const RENEWED = ':renewed'
+const MARK = ':renewed'
 
 function isMark(name: string): boolean {
-  return name.endsWith(RENEWED)
+  return name.endsWith(MARK)
 }
 
 /**
@@ -72,20 +70,22 @@ function isMark(name: string): boolean {
 export class RedisStore extends DriverStore {
   /** The client that was given; undefined when the store has its own. */
   readonly client: RedisStoreClient | undefined
+  /** What the keys begin with; the session's id follows. */
   readonly prefix: string
-  /** Seconds. */
+  /** The lifetime in seconds of a session whose cookie has no expiry date. */
   readonly ttl: number
   readonly serializer: RedisSerializer
   readonly scanCount: number
 
+  /** The client that the store has made. */
   readonly #own: OwnLink | undefined
   readonly #connection: Connection
-  /** In the order in which they were last written, oldest first. */
-  readonly #kept = new Map<string, Kept>()
-  /** A change is made by a script, in one step on the server. */
-  #scripts: boolean
-  /** The last change of each session that is on its way, and what it leaves. */
-  readonly #turns = new Map<string, Updating>()
+  /** By id, the one that was set longest ago first. */
+  readonly #expiries = new Map<string, KnownExpiry>()
+  /** A change is one step on the server, by a script. False: the client or the server does not support EVAL. */
+  #hasScripts: boolean
+  /** The last change of each session that this process is making, and what it leaves in Redis if that is known. */
+  readonly #changes = new Map<string, Promise<Version | undefined>>()
 
   /** @throws TypeError for wrong options. */
   constructor(options?: RedisStoreOptions) {
@@ -99,24 +99,24 @@ export class RedisStore extends DriverStore {
     this.#own = url === undefined ? undefined : new OwnLink(url)
     const link = this.#own ?? linkTo(client as RedisStoreClient)
     this.#connection = new Connection(link)
-    this.#scripts = link === this.#own || link.commands.eval !== undefined
+    this.#hasScripts = link === this.#own || link.commands.eval !== undefined
   }
 
-  /** All sessions, each with its `id`. */
+  /** All sessions, each with its `id`. Walks through all keys, and reads every session. */
   override all(callback: AllCallback): void
   override all(): Promise<(PlainSession & { id: string })[]>
   override all(callback?: AllCallback): void | Promise<(PlainSession & { id: string })[]> {
     return settle(undefined, () => this.#all(), callback as ErrorCallback)
   }
 
-  /** The ids of all sessions. */
+  /** The ids of all sessions. Walks through all keys. */
   ids(callback: (error: unknown, ids?: string[]) => void): void
   ids(): Promise<string[]>
   ids(callback?: (error: unknown, ids?: string[]) => void): void | Promise<string[]> {
     return settle(undefined, () => this.#ids(), callback)
   }
 
-  /** The number of sessions. */
+  /** The number of sessions. Walks through all keys. */
   override length(callback: LengthCallback): void
   override length(): Promise<number>
   override length(callback?: LengthCallback): void | Promise<number> {
@@ -149,12 +149,11 @@ export class RedisStore extends DriverStore {
     remove: (sid) => this.#remove(sid),
   }
 
-  #read(sid: string): Promise<Version | undefined> {
-    return this.#get(sid).then((text) => {
-      if (text !== undefined) return this.#open(sid, text)
-      this.#kept.delete(sid)
-      return undefined
-    })
+  async #read(sid: string): Promise<Version | undefined> {
+    const text = await this.#connection.run((commands) => commands.get(this.prefix + sid))
+    if (text) return this.#versionOf(sid, String(text))
+    this.#expiries.delete(sid)
+    return undefined
   }
 
   async #write(sid: string, session: Outgoing, expires: number | undefined): Promise<Version> {
@@ -163,53 +162,59 @@ export class RedisStore extends DriverStore {
     if (seconds <= 0) await this.#remove(sid)
     else {
       await this.#connection.run((commands) => commands.set(this.prefix + sid, text, seconds))
-      this.#keep(sid, expires)
+      this.#remember(sid, expires)
     }
-    return (await this.#open(sid, text)) ?? { record: session.json }
+    return (await this.#versionOf(sid, text)) ?? { record: session.json }
   }
 
   async #add(sid: string, session: Outgoing, expires: number | undefined): Promise<Version> {
     const key = this.prefix + sid
     const seconds = this.#seconds(expires)
     const text = this.#textOf(session)
-    const held = seconds > 0 ? await this.#change(sid, (commands) => add(commands, key, text, seconds)) : undefined
-    if (held === undefined && seconds > 0) this.#keep(sid, expires)
-    return (await this.#open(sid, held ?? text)) ?? { record: session.json }
+    const existing = seconds > 0 ? await this.#change(sid, (commands) => add(commands, key, text, seconds)) : undefined
+    if (existing === undefined && seconds > 0) this.#remember(sid, expires)
+    return (await this.#versionOf(sid, existing ?? text)) ?? { record: session.json }
   }
 
-  /** Updates of one session in this process wait for each other: each begins with what the last one left. */
-  #update(sid: string, from: Version, make: Make): Updating {
-    return this.#inTurn(sid, (left = from) => this.#replace(sid, left, make))
+  /** Updates of one session in this process wait for each other, and each begins with what the last one has left. */
+  #update(sid: string, from: Version, make: Make): Promise<Version | undefined> {
+    return this.#inTurn(
+      sid,
+      (last = from) => this.#replace(sid, last, make),
+      (written) => written,
+    )
   }
 
-  /** `work` is given what the last in its turn has left, where that is known. */
-  #inTurn<T>(sid: string, work: (left?: Version) => Promise<T>, left = (result: T): unknown => result): Promise<T> {
-    const last = this.#turns.get(sid)
-    const result = last ? last.then(work, () => work()) : work()
-    const turn = result.then(left) as Updating
-    this.#turns.set(sid, turn)
-    const done = (): void => {
-      if (this.#turns.get(sid) === turn) this.#turns.delete(sid)
+  /**
+   * Runs `work` after the earlier changes of the session by this process, with what the last of them has left; `left`
+   * says what `work` leaves. Undefined: not known.
+   */
+  #inTurn<T>(sid: string, work: (last?: Version) => Promise<T>, left: (result: T) => Version | undefined): Promise<T> {
+    const earlier = this.#changes.get(sid)
+    const result = earlier ? earlier.then(work, () => work()) : work()
+    const change = result.then(left)
+    this.#changes.set(sid, change)
+    const finish = (): void => {
+      if (this.#changes.get(sid) === change) this.#changes.delete(sid)
     }
-    turn.then(done, done)
+    change.then(finish, finish)
     return result
   }
 
-  /** Runs commands; where there are no scripts, nothing of this process comes between those of one change. */
+  /** Makes a change. Without scripts it is several commands: no other change by this process comes between them. */
   #change<T>(sid: string, work: (commands: Commands) => Awaitable<T>): Promise<T> {
     const run = (): Promise<T> => this.#run(work)
-    const nothing = (): undefined => undefined
-    return this.#scripts ? run() : this.#inTurn(sid, run, nothing)
+    return this.#hasScripts ? run() : this.#inTurn(sid, run, () => undefined)
   }
 
-  /** Runs commands, without scripts where Redis, or a proxy before it, refuses them. */
+  /** Runs commands, and from the first time that EVAL is refused on does so without scripts. */
   async #run<T>(work: (commands: Commands) => Awaitable<T>): Promise<T> {
-    if (this.#scripts) {
+    if (this.#hasScripts) {
       try {
         return await this.#connection.run(work)
       } catch (error) {
-        if (!REFUSED.test(String(error))) throw error
-        this.#scripts = false
+        if (!EVAL_REFUSED.test(String(error))) throw error
+        this.#hasScripts = false
         warn(
           'WARN_SESSION_REDIS_EVAL',
           'Redis refuses EVAL: sessions that several processes change at the same moment are not merged',
@@ -219,7 +224,8 @@ export class RedisStore extends DriverStore {
     return this.#connection.run((commands) => work({ ...commands, eval: undefined }))
   }
 
-  async #replace(sid: string, from: Version, make: Make): Updating {
+  /** Replaces the record, if it is still that of the version; if not, `make` is called again with what Redis holds. */
+  async #replace(sid: string, from: Version, make: Make): Promise<Version | undefined> {
     const key = this.prefix + sid
     let current = from
     let digest = digestOf(from)
@@ -229,22 +235,22 @@ export class RedisStore extends DriverStore {
       const text = this.#textOf(session)
       const expires = expiryOf(session.cookie)
       const seconds = this.#seconds(expires)
-      if (session.isPointer) await this.#connection.run((commands) => commands.set(key + RENEWED, '1', seconds + 1))
-      const held = await this.#run((commands) => replace(commands, key, digest, text, seconds))
-      if (held === true) {
-        if (seconds > 0 && !session.isPointer) this.#keep(sid, expires)
-        else this.#kept.delete(sid)
-        return this.#open(sid, text)
+      if (session.isPointer) await this.#connection.run((commands) => commands.set(key + MARK, '1', seconds + 1))
+      const found = await this.#run((commands) => replace(commands, key, digest, text, seconds))
+      if (found === true) {
+        if (seconds > 0 && !session.isPointer) this.#remember(sid, expires)
+        else this.#expiries.delete(sid)
+        return this.#versionOf(sid, text)
       }
-      // It is ours: the client has sent it twice, as the connection broke before the answer came.
-      if (held?.text === text) return this.#open(sid, text)
-      const other = held && (await this.#open(sid, held.text))
+      // The connection broke before the answer came, and the client has sent the script a second time.
+      if (found?.text === text) return this.#versionOf(sid, text)
+      const other = found && (await this.#versionOf(sid, found.text))
       if (!other) {
-        this.#kept.delete(sid)
+        this.#expiries.delete(sid)
         return undefined
       }
       current = other
-      digest = held.digest
+      digest = found.digest
     }
     throw new SessionError(
       'ERR_SESSION_STORE',
@@ -258,57 +264,54 @@ export class RedisStore extends DriverStore {
     expires: number | undefined,
     loaded: CookieData | undefined,
   ): Awaitable<Touched> {
-    const until = this.#until(expires)
-    const kept = this.#kept.get(sid)
-    if (kept && !session.cookieWillBeSent && livesAlmostAsLong(kept.until, until)) return kept.pending
+    const known = this.#expiries.get(sid)
+    if (known && !session.cookieWillBeSent && livesAlmostAsLong(known.expires, this.#dateOf(expires))) {
+      return known.pending
+    }
     const key = this.prefix + sid
     const seconds = this.#seconds(expires)
     const extending = this.#change(sid, (commands) => extend(commands, key, seconds, loaded))
-    const mine = this.#keep(sid, expires)
+    const own = this.#remember(sid, expires)
     const forget = (): void => {
-      if (this.#kept.get(sid) === mine) this.#kept.delete(sid)
+      if (this.#expiries.get(sid) === own) this.#expiries.delete(sid)
     }
-    mine.pending = extending.then((outcome) => {
-      mine.pending = undefined
+    own.pending = extending.then((outcome) => {
+      own.pending = undefined
       if (outcome !== 'extended') forget()
       return outcome
     })
-    mine.pending.catch(forget)
-    return mine.pending
+    own.pending.catch(forget)
+    return own.pending
   }
 
   async #remove(sid: string): Promise<void> {
     await this.#change(sid, (commands) => commands.del(this.prefix + sid))
-    this.#kept.delete(sid)
+    this.#expiries.delete(sid)
   }
 
   async #take(sid: string): Promise<Version | undefined> {
     const key = this.prefix + sid
     const text = await this.#change(sid, (commands) => take(commands, key))
-    this.#kept.delete(sid)
-    return text ? this.#open(sid, String(text)) : undefined
+    this.#expiries.delete(sid)
+    return text ? this.#versionOf(sid, String(text)) : undefined
   }
 
-  async #get(sid: string): Promise<string | undefined> {
-    const text = await this.#connection.run((commands) => commands.get(this.prefix + sid))
-    return text ? String(text) : undefined
-  }
-
-  /** The record in `text`, as drivers hand it over; one that the serializer cannot read is missing. */
-  #open(sid: string, text: string): Awaitable<RedisVersion | undefined> {
+  /** The version that a text from Redis is. A text that the serializer cannot parse counts as missing. */
+  #versionOf(sid: string, text: string): Awaitable<RedisVersion | undefined> {
     if (this.serializer === JSON || isPointer(text)) return { record: text }
-    const opened = (record: unknown): RedisVersion => ({ record: record as StoredObject, text })
+    const toVersion = (record: unknown): RedisVersion => ({ record: record as StoredObject, text })
     const corrupt = (error: unknown): undefined => {
       this.emit('corrupt', sid, error)
     }
     try {
       const record = this.serializer.parse(text)
-      return isPromise(record) ? (record as Promise<unknown>).then(opened).catch(corrupt) : opened(record)
+      return isPromise(record) ? (record as Promise<unknown>).then(toVersion).catch(corrupt) : toVersion(record)
     } catch (error) {
       return corrupt(error)
     }
   }
 
+  /** The session as Redis keeps it. @throws SessionError if the serializer returns anything but a string. */
   #textOf(session: Outgoing): string {
     if (this.serializer === JSON || session.isPointer) return session.json
     const text: unknown = this.serializer.stringify(session.session)
@@ -319,23 +322,26 @@ export class RedisStore extends DriverStore {
     )
   }
 
-  #until(expires: number | undefined): number {
+  /** When a session expires, in ms since the epoch; a cookie without a date gives it the lifetime `ttl`. */
+  #dateOf(expires: number | undefined): number {
     return expires ?? Date.now() + this.ttl * 1000
   }
 
+  /** The time to live of a key. */
   #seconds(expires: number | undefined): number {
     return Math.ceil(expires === undefined ? this.ttl : (expires - Date.now()) / 1000)
   }
 
-  #keep(sid: string, expires: number | undefined): Kept {
-    const kept: Kept = { until: this.#until(expires), pending: undefined }
-    this.#kept.delete(sid)
-    this.#kept.set(sid, kept)
-    if (this.#kept.size > MAX_KEPT) this.#kept.delete(this.#kept.keys().next().value as string)
-    return kept
+  /** Remembers the expiry date that Redis has been given, as the newest. */
+  #remember(sid: string, expires: number | undefined): KnownExpiry {
+    const known: KnownExpiry = { expires: this.#dateOf(expires), pending: undefined }
+    this.#expiries.delete(sid)
+    this.#expiries.set(sid, known)
+    if (this.#expiries.size > MAX_KNOWN) this.#expiries.delete(this.#expiries.keys().next().value as string)
+    return known
   }
 
-  /** What follows the prefix in keys, page by page, each once: SCAN may give a key twice. */
+  /** The keys without the prefix, page by page. SCAN may return a key twice; here each comes once. */
   async *#pages(): AsyncGenerator<string[]> {
     const seen = new Set<string>()
     for await (const page of this.#connection.scan(this.prefix, this.scanCount)) {
@@ -347,7 +353,7 @@ export class RedisStore extends DriverStore {
   async #ids(): Promise<string[]> {
     const all: string[] = []
     for await (const names of this.#pages()) all.push(...names)
-    const renewed = new Set(all.filter(isMark).map((name) => name.slice(0, -RENEWED.length)))
+    const renewed = new Set(all.filter(isMark).map((name) => name.slice(0, -MARK.length)))
     return all.filter((name) => !isMark(name) && !renewed.has(name))
   }
 
@@ -372,7 +378,7 @@ export function redisStore(options?: RedisStoreOptions): RedisStore {
   return new RedisStore(options)
 }
 
-/** The digest of the text that Redis held; none for a record that is not from Redis. */
+/** The SHA-1 of the text that Redis held; '' for a version that no Redis text belongs to, which equals no digest. */
 function digestOf(version: RedisVersion): string {
   const { record, text = record } = version
   if (typeof text !== 'string') return ''

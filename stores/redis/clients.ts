@@ -1,5 +1,5 @@
-// The clients, brought into one shape. They are told apart by theirs: an app may have several copies and versions of a
-// package.
+// Adapters for the clients of redis, ioredis and Bun. A client is recognised by its methods, not by its class: an app may
+// have several copies and versions of a package.
 
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -9,19 +9,19 @@ import { SessionError } from '../../lib/errors.ts'
 import type { Commands, ScanNode } from './commands.ts'
 import type { RedisStoreClient } from './options.ts'
 
-/** How long an attempt of the store's own client to connect may take. */
+/** How long the store's own client may take to connect, in milliseconds. */
 const CONNECT_MS = 2_000
 
-/** A client, and its connection. */
+/** The adapter of a client: its commands and its connection. */
 export interface Link {
   readonly commands: Commands
-  /** A command given to the client now is sent now. */
+  /** Whether the client would send a command at once. */
   ready(): boolean
-  /** Does what can be done so that the client gets ready; it may be asked again at any time. */
+  /** Connects the client if that is not left to the app or to the client itself. May be called at any time, and repeatedly. */
   open(): Awaitable<unknown>
 }
 
-/** The link to an app's client. */
+/** The adapter for a client of the app. */
 export function linkTo(client: RedisStoreClient): Link {
   const shape = client as Partial<IoRedis & BunRedis>
   if (typeof shape.defineCommand === 'function') return linkToIoRedis(client as unknown as IoRedis)
@@ -30,6 +30,7 @@ export function linkTo(client: RedisStoreClient): Link {
   return linkToNodeRedis(client as unknown as NodeRedis, false)
 }
 
+/** What is used of a client of `redis`: single, cluster, pool or sentinel, or of an object with the same methods. */
 interface NodeRedis {
   get(key: string): Promise<unknown>
   set(key: string, value: string, options: { EX: number }): Promise<unknown>
@@ -46,19 +47,20 @@ interface NodeRedis {
   unref?(): void
   readonly options?: { keyPrefix?: unknown; legacyMode?: boolean }
   readonly _keyPrefix?: unknown
-  /** The client with promises, of redis 4 in legacy mode. */
+  /** In the legacy mode of redis 4: the client whose methods return promises. */
   readonly v4?: NodeRedis
-  /** Of a cluster. */
+  /** Of a cluster, as are the next two members. */
   readonly masters?: unknown[]
   nodeClient?(master: unknown): Awaitable<NodeRedis>
   sendCommand?(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
 }
 
+/** Clients to which an error listener has been added. */
 const guarded = new WeakSet<object>()
 
-/** `reopens`: a client that was closed is opened again. An app's is not: the app has closed it. */
+/** `reopens`: a closed client is connected again. That of an app is not: it was the app that closed it. */
 function linkToNodeRedis(client: NodeRedis, reopens: boolean): Link {
-  // Without a listener a broken connection ends the process. Commands tell what is wrong.
+  // Without a listener, a broken connection ends the process. The commands fail anyway, and say why.
   if (typeof client.on === 'function' && !guarded.has(client)) {
     guarded.add(client)
     client.on('error', (error) => debug('redis client: %s', error))
@@ -74,13 +76,14 @@ function linkToNodeRedis(client: NodeRedis, reopens: boolean): Link {
       wasReady ||= isReady
       return isReady
     },
-    // A second connect() throws: the app may be about it.
+    // isOpen: the app may be connecting it, and a second connect() throws.
     open: () => (client.isOpen === false ? client.connect?.() : undefined),
   }
 }
 
+/** The differences between the versions of `redis`, and between a client and a cluster, end here. */
 function commandsOfNodeRedis(client: NodeRedis): Commands {
-  const on = (client.options?.legacyMode && client.v4) || client
+  const promising = (client.options?.legacyMode && client.v4) || client
   const scan =
     (node: NodeRedis): ScanNode =>
     (cursor, pattern, count) =>
@@ -89,29 +92,32 @@ function commandsOfNodeRedis(client: NodeRedis): Commands {
     const nodes = await Promise.all(masters.map((master) => (client as Required<NodeRedis>).nodeClient(master)))
     return nodes.map(scan)
   }
-  const prolong = async (key: string, seconds: number): Promise<boolean> => {
-    const value = await on.get(key)
+  // For an object without expire(): the value is written again.
+  const rewrite = async (key: string, seconds: number): Promise<boolean> => {
+    const value = await promising.get(key)
     if (!value) return false
-    await (seconds > 0 ? on.set(key, String(value), { EX: seconds }) : on.del(key))
+    await (seconds > 0 ? promising.set(key, String(value), { EX: seconds }) : promising.del(key))
     return true
   }
   const keyPrefix = String(client._keyPrefix ?? client.options?.keyPrefix ?? '')
   const run =
-    on.eval && ((script: string, key: string, args: string[]) => on.eval?.(script, { keys: [key], arguments: args }))
-  // A cluster of redis 4 looks for the key in the script's text, and asks any node.
+    promising.eval &&
+    ((script: string, key: string, args: string[]) => promising.eval?.(script, { keys: [key], arguments: args }))
+  // The eval() of a cluster in redis 4 looks for the key in the script's text, and so asks the wrong node.
   const runOnNode = (script: string, key: string, args: string[]) =>
     client.sendCommand?.(keyPrefix + key, false, ['EVAL', script, '1', keyPrefix + key, ...args])
   return {
     keyPrefix,
-    get: (key) => on.get(key),
-    set: (key, value, seconds) => on.set(key, value, { EX: seconds }),
-    del: (key) => on.del(key),
-    expire: (key, seconds) => (on.expire ? on.expire(key, seconds) : prolong(key, seconds)),
+    get: (key) => promising.get(key),
+    set: (key, value, seconds) => promising.set(key, value, { EX: seconds }),
+    del: (key) => promising.del(key),
+    expire: (key, seconds) => (promising.expire ? promising.expire(key, seconds) : rewrite(key, seconds)),
     eval: client.nodeClient && client.sendCommand ? runOnNode : run,
-    nodes: client.nodeClient ? () => mastersOf(client) : on.scan && (() => [scan(on)]),
+    nodes: client.nodeClient ? () => mastersOf(client) : promising.scan && (() => [scan(promising)]),
   }
 }
 
+/** What is used of a client of `ioredis`, single or cluster. */
 interface IoRedis {
   get(key: string): Promise<unknown>
   set(key: string, value: string, unit: 'EX', seconds: number): Promise<unknown>
@@ -127,8 +133,8 @@ interface IoRedis {
   nodes?(role: 'master'): IoRedis[]
 }
 
-/** States in which a command is put into a queue. */
-const IOREDIS_WAITS = ['wait', 'connecting', 'connect', 'close', 'reconnecting']
+/** The states in which the client queues a command. */
+const IOREDIS_QUEUES = ['wait', 'connecting', 'connect', 'close', 'reconnecting']
 
 function linkToIoRedis(client: IoRedis): Link {
   return {
@@ -145,12 +151,13 @@ function linkToIoRedis(client: IoRedis): Link {
           return { cursor: next, keys }
         }),
     },
-    // One that the app has ended says so itself.
-    ready: () => !IOREDIS_WAITS.includes(client.status),
+    // A client that the app has closed counts as ready: its commands fail at once, and say why.
+    ready: () => !IOREDIS_QUEUES.includes(client.status),
     open: () => (client.status === 'wait' ? client.connect() : undefined),
   }
 }
 
+/** What is used of Bun's `RedisClient`. */
 interface BunRedis {
   get(key: string): Promise<unknown>
   set(key: string, value: string, unit: 'EX', seconds: number): Promise<unknown>
@@ -195,7 +202,7 @@ function isMissingModule(error: unknown): boolean {
   return /^(ERR_)?MODULE_NOT_FOUND$/.test(String((error as { code?: unknown } | null)?.code))
 }
 
-/** Where `import()` is not to be had, as in Jest, the package is required from the working directory. */
+/** Imports `redis`. Where `import()` is not available, as in Jest, it is required from the working directory. */
 async function importRedis(): Promise<RedisPackage> {
   try {
     return await import(/* webpackIgnore: true */ 'redis')
@@ -210,15 +217,16 @@ interface BunGlobal {
 }
 
 /**
- * The store's own client. It never reconnects by itself, for that would keep a process alive that is done: the next
- * command does.
+ * The adapter for the store's own client, which it makes when it connects for the first time. After a lost connection,
+ * only the next command connects again: a client that reconnects by itself would keep a finished process alive.
  */
 export class OwnLink implements Link {
   readonly #url: string
+  /** The adapter of the client, once that has been made. */
   #link: Link | undefined
   #making: Promise<Link> | undefined
   #close: (() => Awaitable<unknown>) | undefined
-  /** Why there is no use in trying. */
+  /** Why no command can ever succeed: the store is closed, or the package `redis` cannot be loaded. */
   #failure: SessionError | undefined
 
   constructor(url: string) {
