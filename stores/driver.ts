@@ -1,4 +1,4 @@
-// What the bundled stores share: the public surface of a store, written once over a small driver.
+// What the bundled stores share: the public methods of a store, written once on top of a small `Driver`.
 
 import { chain, settle } from '../lib/awaitable.ts'
 import type { Cookie } from '../lib/cookie.ts'
@@ -26,17 +26,17 @@ export function livesAlmostAsLong(expires: number, wanted: number): boolean {
   return difference >= 0 && difference < Math.min(SLACK_MS, (wanted - Date.now()) * SLACK_PART)
 }
 
-/** A session as `get` answers it: plain data, its cookie as it was stored. */
+/** A session as `get` returns it: plain data, its cookie as it was stored. */
 export type PlainSession = SessionData & Record<string, unknown>
 
 /**
- * Base of the bundled stores. Every method takes express-session's callback, or returns a promise without one.
- * The middleware goes straight to the driver as long as nobody has replaced a method of the store.
+ * Base of the bundled stores. Every method takes express-session's callback, and returns a promise if there is none.
+ * The middleware calls the driver directly, unless the app has replaced a method of the store.
  */
 export abstract class DriverStore extends Store {
   /** @internal */
   protected abstract readonly driver: Driver
-  /** @internal What `get` answers for a session that is not there. */
+  /** @internal What `get` returns for a session that does not exist. */
   protected readonly nothing: undefined = undefined;
 
   /** @internal */
@@ -60,7 +60,7 @@ export abstract class DriverStore extends Store {
     )
   }
 
-  /** @internal A record as an object of the caller's own; one that is not JSON is missing, and said so by `corrupt`. */
+  /** @internal Makes a new object of a record. One that is not JSON counts as missing, and is reported by the event `corrupt`. */
   protected parse(sid: string, stored: Stored): PlainSession | undefined {
     try {
       return (typeof stored === 'string' ? JSON.parse(stored) : stored) as PlainSession
@@ -71,7 +71,7 @@ export abstract class DriverStore extends Store {
   }
 
   override set(sid: string, session: object, callback: ErrorCallback): void
-  /** `ttl`: the time in milliseconds that a session without a date of its own has, as bunWay's stores take it. */
+  /** `ttl`: the lifetime in milliseconds of a session whose cookie has no expiry date, as bunWay's stores take it. */
   override set(sid: string, session: object, ttl?: number): Promise<void>
   override set(sid: string, session: object, third?: ErrorCallback | number): void | Promise<void> {
     const given = typeof third === 'number' ? Date.now() + third : undefined
@@ -82,14 +82,14 @@ export abstract class DriverStore extends Store {
     )
   }
 
-  /** Extends the session to its cookie's expiry; nothing happens to one that is gone. */
+  /** Extends the session to the expiry date of its cookie. Does nothing if the session does not exist. */
   override touch(sid: string, session: object, callback: ErrorCallback): void
   override touch(sid: string, session: object): Promise<void>
   override touch(sid: string, session: object, callback?: ErrorCallback): void | Promise<void> {
     return settle(undefined, () => chain(this.#slot(sid, session).touch(outgoing(session)), () => undefined), callback)
   }
 
-  /** Ends the session, also where its id was renewed: it is the one that a request with this id would find. */
+  /** Ends the session that a request with this id would find, also if the id was renewed. */
   override destroy(sid: string, callback: ErrorCallback): void
   override destroy(sid: string): Promise<void>
   override destroy(sid: string, callback?: ErrorCallback): void | Promise<void> {
@@ -98,9 +98,9 @@ export abstract class DriverStore extends Store {
   }
 
   /**
-   * The session with this id, as the middleware on this store keeps it: under a hash of its id, or encrypted. What comes
-   * in that form already, from a middleware that calls these methods, is taken as it is. `expires`: in ms since the epoch,
-   * for a session whose cookie sets no date.
+   * The slot of a session, through the layers that the middleware puts around this store: hashing of ids, encryption. An
+   * id that is hashed already, or a session that is encrypted already, comes from a middleware that calls these methods,
+   * and goes through no layer. `expires`: in ms since the epoch, for a session whose cookie has no expiry date.
    */
   #slot(sid: string, session?: object, expires?: number): Slot {
     const { driver } = this
@@ -116,7 +116,7 @@ export type { AllCallback, ErrorCallback, LengthCallback }
 
 type WithCookie = { cookie?: Cookie }
 
-/** What was given to `store.set`: any object, stored as it is. */
+/** A session that was given to `set` or `touch`: any object, stored as it is. */
 class WholeSession extends Outgoing {
   override get json(): string {
     return JSON.stringify(this.session)

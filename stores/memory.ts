@@ -1,4 +1,4 @@
-// MemoryStore: sessions of one process, gone with it.
+// MemoryStore: sessions in the memory of one process, which end with it.
 
 import { settle } from '../lib/awaitable.ts'
 import { type CookieData, expiryOf } from '../lib/cookie.ts'
@@ -19,7 +19,7 @@ import {
 import { each, type OptionNames, readStoreOptions } from './options.ts'
 
 export interface MemoryStoreOptions {
-  /** Most sessions kept; the least recently used goes first. Default: no limit. */
+  /** The largest number of sessions. Above it, the least recently used one is removed. Default: no limit. */
   max?: number
   /** How often expired sessions are freed, in milliseconds. Default 60 000. */
   reapInterval?: number
@@ -29,7 +29,7 @@ const NAMES: OptionNames<MemoryStoreOptions> = {
   store: 'MemoryStore',
   known: ['max', 'reapInterval'],
   lenient: true,
-  // Of memorystore.
+  // The options of the package memorystore.
   instead: {
     checkPeriod: 'use reapInterval',
     ttl: 'a session lives as long as its cookie; set cookie.maxAge',
@@ -39,12 +39,13 @@ const NAMES: OptionNames<MemoryStoreOptions> = {
   },
 }
 
+/** A record, and when it expires: in ms since the epoch, undefined where its cookie sets no date. */
 interface Entry {
   readonly json: string
   readonly expires: number | undefined
 }
 
-/** Entries freed in one go, so that a large harvest does not hold up requests. */
+/** How many entries are freed at a time; requests come in between. */
 const BATCH = 5_000
 
 /**
@@ -54,17 +55,19 @@ const BATCH = 5_000
 export class MemoryStore extends DriverStore {
   /** The records as JSON, by id, as in express-session. */
   sessions: Record<string, string> = Object.create(null)
-  /** Most sessions kept; undefined: no limit. */
+  /** The largest number of sessions; undefined: no limit. */
   readonly max: number | undefined
 
   readonly #interval: number
-  /** What is known of the records, least recently used first when `max` is set. */
+  /** The sessions by id; if `max` is set, the least recently used one comes first. */
   readonly #entries = new Map<string, Entry>()
-  /** What is left under ids that were renewed, oldest first. */
+  /** The pointers under ids that were renewed, oldest first. They are no sessions, and not in `sessions`. */
   readonly #pointers = new Map<string, Entry>()
-  /** Ids by the interval in which they expire. */
-  readonly #slots = new Map<number, Set<string>>()
-  #reapedSlot: number
+  /** Ids by the interval in which they expire: bucket `n` can be freed at the time `n` × `reapInterval`. */
+  readonly #buckets = new Map<number, Set<string>>()
+  /** The last bucket that has been freed. */
+  #reapedBucket: number
+  /** The timer of the next reaping is running. It runs only while there is something to free. */
   #isScheduled = false
 
   constructor(options: MemoryStoreOptions = {}) {
@@ -78,10 +81,10 @@ export class MemoryStore extends DriverStore {
     }
     this.max = max
     this.#interval = reapInterval
-    this.#reapedSlot = Math.floor(Date.now() / reapInterval)
+    this.#reapedBucket = Math.floor(Date.now() / reapInterval)
   }
 
-  /** Sessions kept at this moment. */
+  /** The number of sessions in memory, expired ones that are not freed yet included. */
   get size(): number {
     return this.#entries.size
   }
@@ -97,9 +100,10 @@ export class MemoryStore extends DriverStore {
   override length(callback: LengthCallback): void
   override length(): Promise<number>
   override length(callback?: LengthCallback): void | Promise<number> {
-    return settle(undefined, () => this.#live().length, callback as ErrorCallback)
+    return settle(undefined, () => this.#liveIds().length, callback as ErrorCallback)
   }
 
+  /** Removes all sessions. */
   override clear(callback: ErrorCallback): void
   override clear(): Promise<void>
   override clear(callback?: ErrorCallback): void | Promise<void> {
@@ -109,18 +113,18 @@ export class MemoryStore extends DriverStore {
   /** @internal */
   protected override readonly driver: Driver = {
     read: (sid) => {
-      const json = this.#read(sid) ?? this.#pointer(sid)
+      const json = this.#recordOf(sid)
       if (json === undefined) return undefined
-      return { record: isPointer(json) || json.startsWith('{"cookie":') ? json : handedOver(json) }
+      return { record: isPointer(json) || json.startsWith('{"cookie":') ? json : parseForeign(json) }
     },
     write: (sid, session, expires) => {
       this.#put(sid, session.json, expires, session.replaces)
       return { record: session.json }
     },
     add: (sid, session, expires) => {
-      const held = this.#read(sid) ?? this.#pointer(sid)
-      if (held === undefined) this.#put(sid, session.json, expires)
-      return { record: held ?? session.json }
+      const existing = this.#recordOf(sid)
+      if (existing === undefined) this.#put(sid, session.json, expires)
+      return { record: existing ?? session.json }
     },
     update: (sid, from, make) => this.#update(sid, from, make),
     touch: (sid, session, expires, loaded) => this.#touch(sid, session, expires, loaded),
@@ -133,8 +137,14 @@ export class MemoryStore extends DriverStore {
     remove: (sid) => this.#remove(sid),
   }
 
+  /** A session or a pointer. */
+  #recordOf(sid: string): string | undefined {
+    return this.#read(sid) ?? this.#pointer(sid)
+  }
+
+  /** A session, which counts as used now. */
   #read(sid: string): string | undefined {
-    const json = this.#look(sid)
+    const json = this.#peek(sid)
     if (json !== undefined && this.max !== undefined) {
       const entry = this.#entries.get(sid) as Entry
       this.#entries.delete(sid)
@@ -143,8 +153,8 @@ export class MemoryStore extends DriverStore {
     return json
   }
 
-  /** The record, without it counting as used. */
-  #look(sid: string): string | undefined {
+  /** A session, which does not count as used. */
+  #peek(sid: string): string | undefined {
     const entry = this.#entry(sid)
     if (!entry) return undefined
     if (entry.expires === undefined || entry.expires > Date.now()) return entry.json
@@ -152,7 +162,7 @@ export class MemoryStore extends DriverStore {
     return undefined
   }
 
-  /** The record of `sid`; `sessions` is the truth, tests and tools write to it. */
+  /** The entry of a session. What `sessions` holds counts, because tests and tools write to it: the entry follows. */
   #entry(sid: string): Entry | undefined {
     const json = this.sessions[sid]
     const entry = this.#entries.get(sid)
@@ -165,39 +175,42 @@ export class MemoryStore extends DriverStore {
     return this.#entries.get(sid)
   }
 
-  /** What is left under an id that was renewed. */
+  /** The pointer under an id that was renewed, until it expires. */
   #pointer(sid: string): string | undefined {
     const entry = this.#pointers.get(sid)
     return entry && (entry.expires === undefined || entry.expires > Date.now()) ? entry.json : undefined
   }
 
-  #point(sid: string, json: string, expires: number | undefined): void {
+  /** Replaces a session with a pointer. */
+  #putPointer(sid: string, json: string, expires: number | undefined): void {
     this.#remove(sid)
-    this.#add(this.#pointers, sid, { json, expires })
-    this.#bound(this.#pointers)
+    this.#insert(this.#pointers, sid, { json, expires })
+    this.#evict(this.#pointers)
   }
 
+  /** Stores a session. `replaces`: the id whose session is about to be removed, as this one takes its place. */
   #put(sid: string, json: string, expires: number | undefined, replaces?: string): void {
-    this.#forget(sid)
+    this.#removeEntry(sid)
     this.sessions[sid] = json
-    this.#add(this.#entries, sid, { json, expires })
-    // The one that it takes the place of is about to go.
-    if (replaces === undefined || !this.#entries.has(replaces)) this.#bound(this.#entries)
+    this.#insert(this.#entries, sid, { json, expires })
+    if (replaces === undefined || !this.#entries.has(replaces)) this.#evict(this.#entries)
   }
 
-  #add(entries: Map<string, Entry>, sid: string, entry: Entry): void {
+  /** Adds an entry, and its id to the bucket in which it is freed. */
+  #insert(entries: Map<string, Entry>, sid: string, entry: Entry): void {
     const { expires } = entry
     entries.set(sid, entry)
     if (expires !== undefined) {
-      const slot = this.#slotOf(expires)
-      const ids = this.#slots.get(slot)
+      const bucket = this.#bucketOf(expires)
+      const ids = this.#buckets.get(bucket)
       if (ids) ids.add(sid)
-      else this.#slots.set(slot, new Set([sid]))
+      else this.#buckets.set(bucket, new Set([sid]))
       this.#schedule()
     }
   }
 
-  #bound(entries: Map<string, Entry>): void {
+  /** Removes the first entry if there are more than `max`. */
+  #evict(entries: Map<string, Entry>): void {
     if (this.max !== undefined && entries.size > this.max) {
       const oldest = entries.keys().next().value as string
       this.#remove(oldest)
@@ -205,13 +218,13 @@ export class MemoryStore extends DriverStore {
   }
 
   #update(sid: string, from: Version, make: Make): Version | undefined {
-    const held = this.#read(sid) ?? this.#pointer(sid)
-    if (held === undefined) return undefined
-    const current = held === from.record ? from : { record: held }
+    const existing = this.#recordOf(sid)
+    if (existing === undefined) return undefined
+    const current = existing === from.record ? from : { record: existing }
     const session = make(current)
     if (!session) return current
     const { json } = session
-    if (session.isPointer) this.#point(sid, json, expiryOf(session.cookie))
+    if (session.isPointer) this.#putPointer(sid, json, expiryOf(session.cookie))
     else this.#put(sid, json, expiryOf(session.cookie))
     return { record: json }
   }
@@ -221,7 +234,7 @@ export class MemoryStore extends DriverStore {
     if (json === undefined) return this.#pointer(sid) === undefined ? 'gone' : 'moved'
     // Without a cookie there is no date to extend it to.
     if (!session.cookie) return 'extended'
-    // Of a cookie that another request has changed, nothing may be overwritten.
+    // Another request has changed the cookie, and its change must stay.
     const stored = cookieIn(json)
     if (stored && loaded && isCookieChanged(loaded, stored)) return 'changed'
     this.#put(sid, withCookie(json, session.cookie), expires)
@@ -230,43 +243,45 @@ export class MemoryStore extends DriverStore {
 
   #remove(sid: string): void {
     delete this.sessions[sid]
-    this.#forget(sid)
+    this.#removeEntry(sid)
   }
 
-  #forget(sid: string): void {
+  /** Removes the entry of an id, but not what `sessions` holds. */
+  #removeEntry(sid: string): void {
     const entry = this.#entries.get(sid) ?? this.#pointers.get(sid)
     if (!entry) return
     this.#entries.delete(sid)
     this.#pointers.delete(sid)
     if (entry.expires === undefined) return
-    const slot = this.#slotOf(entry.expires)
-    const ids = this.#slots.get(slot)
-    if (ids?.delete(sid) && ids.size === 0) this.#slots.delete(slot)
+    const bucket = this.#bucketOf(entry.expires)
+    const ids = this.#buckets.get(bucket)
+    if (ids?.delete(sid) && ids.size === 0) this.#buckets.delete(bucket)
   }
 
   #clear(): void {
     this.sessions = Object.create(null)
     this.#entries.clear()
     this.#pointers.clear()
-    this.#slots.clear()
+    this.#buckets.clear()
   }
 
-  #live(): string[] {
-    return Object.keys(this.sessions).filter((sid) => this.#look(sid) !== undefined)
+  /** The ids of all sessions that have not expired. */
+  #liveIds(): string[] {
+    return Object.keys(this.sessions).filter((sid) => this.#peek(sid) !== undefined)
   }
 
   #all(): Record<string, PlainSession> {
     const all: Record<string, PlainSession> = Object.create(null)
-    for (const sid of Object.keys(this.sessions)) {
-      const json = this.#look(sid)
-      const session = json === undefined ? undefined : this.parse(sid, json)
+    for (const sid of this.#liveIds()) {
+      const session = this.parse(sid, this.sessions[sid] as string)
       if (session) all[sid] = session
     }
     return all
   }
 
-  #slotOf(expires: number): number {
-    return Math.max(Math.ceil(expires / this.#interval), this.#reapedSlot + 1)
+  /** Never one that has been freed already. */
+  #bucketOf(expires: number): number {
+    return Math.max(Math.ceil(expires / this.#interval), this.#reapedBucket + 1)
   }
 
   #schedule(): void {
@@ -278,36 +293,39 @@ export class MemoryStore extends DriverStore {
     inBackground(ms, () => this.#reap())
   }
 
-  /** The last slot up to `due` before which there is nothing to free. */
-  #lastEmptySlot(due: number): number {
+  /** The last bucket up to `due` such that all buckets up to it are empty. */
+  #lastEmptyBucket(due: number): number {
     let last = due
-    for (const slot of this.#slots.keys()) last = Math.min(last, slot - 1)
+    for (const bucket of this.#buckets.keys()) last = Math.min(last, bucket - 1)
     return last
   }
 
-  /** Frees the slots that have passed: work in proportion to what has expired, not to what is kept. */
+  /** Frees the buckets that are due. The work is in proportion to what has expired, not to what is kept. */
   #reap(): void {
     let budget = BATCH
     const due = Math.floor(Date.now() / this.#interval)
-    while (this.#reapedSlot < due && budget > 0) {
-      const slot = this.#reapedSlot + 1
-      for (const sid of this.#slots.get(slot) ?? []) {
+    while (this.#reapedBucket < due && budget > 0) {
+      const bucket = this.#reapedBucket + 1
+      for (const sid of this.#buckets.get(bucket) ?? []) {
         if (budget-- === 0) break
         this.#remove(sid)
       }
-      if (this.#slots.has(slot)) continue
-      // After a long sleep there are more empty slots than sessions: go on at the next that has any.
-      const gap = due - slot > this.#slots.size
-      this.#reapedSlot = gap ? this.#lastEmptySlot(due) : slot
+      if (this.#buckets.has(bucket)) continue
+      // After a long sleep, more buckets are due than there are with an entry: skip the empty ones.
+      const gap = due - bucket > this.#buckets.size
+      this.#reapedBucket = gap ? this.#lastEmptyBucket(due) : bucket
     }
     this.#isScheduled = false
-    if (this.#reapedSlot < due) this.#reapIn(1)
-    else if (this.#slots.size > 0) this.#schedule()
+    if (this.#reapedBucket < due) this.#reapIn(1)
+    else if (this.#buckets.size > 0) this.#schedule()
   }
 }
 
-/** A record that somebody else has written, as express-session's store hands it over: the middleware does not judge it. */
-function handedOver(json: string): StoredObject | string {
+/**
+ * A record that the app has written into `sessions`. As in express-session's store it may be any object, which the
+ * middleware does not check further.
+ */
+function parseForeign(json: string): StoredObject | string {
   try {
     const record: unknown = JSON.parse(json)
     return typeof record === 'object' && record !== null ? (record as StoredObject) : json

@@ -1,31 +1,31 @@
-// The options of the bundled stores, as they were given.
+// How the bundled stores read their options: names that are no options are warned about, anything but options is refused.
 
 import { isPromise } from '../lib/awaitable.ts'
 import { warn } from '../lib/diagnostics.ts'
 import { optionError } from '../lib/errors.ts'
 import { lintNames } from '../lib/lint.ts'
 
-/** What the options of a store are called, here and elsewhere. */
+/** The names of a store's options, and what to say of others. */
 export interface OptionNames<T> {
   readonly store: string
   readonly known: readonly (keyof T & string)[]
-  /** Options of the packages that the store takes the place of, and what to do in their place. */
+  /** Options of similar packages, with what to do instead. */
   readonly instead: Readonly<Record<string, string>>
-  /** Where a text belongs that was given in place of the options. */
+  /** The option for a text that was given in place of the options. */
   readonly text?: keyof T & string
-  /** Where a client does. */
+  /** The option for a client that was given in place of the options. */
   readonly client?: keyof T & string
-  /** Whatever else is given counts as no options, as express-session has it. */
+  /** Anything else in place of the options is ignored with a warning, because express-session ignores it. Default: an error. */
   readonly lenient?: boolean
 }
 
-/** The same cure for several names. */
-export const each = (names: string, cure: string): Record<string, string> =>
-  Object.fromEntries(names.split(' ').map((name) => [name, cure]))
+/** The same advice for several names, which are separated by spaces. */
+export const each = (names: string, advice: string): Record<string, string> =>
+  Object.fromEntries(names.split(' ').map((name) => [name, advice]))
 
 /**
- * The options of a store, with a warning for each name that is none.
- * @throws TypeError for something else in their place, with what to write instead.
+ * The options that were given. Warns about each name that is not an option.
+ * @throws TypeError `ERR_SESSION_OPTION` for anything else in place of the options; it says what to write instead.
  */
 export function readStoreOptions<T extends object>(given: T | undefined, names: OptionNames<T>): Partial<T> {
   if (given === undefined || given === null) return {}
@@ -42,6 +42,7 @@ export function readStoreOptions<T extends object>(given: T | undefined, names: 
   return {}
 }
 
+/** What was given in place of the options, in words; undefined for options. */
 function inPlaceOfOptions(given: unknown): string | undefined {
   if (typeof given === 'string' || given instanceof URL) return 'a text'
   if (typeof given !== 'object' || given === null) return `a ${typeof given}`

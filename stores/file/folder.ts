@@ -1,4 +1,5 @@
-// The folder that FileStore is given: understood, and looked at once, while the app is set up.
+// The path option of FileStore: read and checked once, when the store is made. The only synchronous calls of the file
+// system are here.
 
 import fs from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
@@ -9,8 +10,8 @@ import { codeOf } from './disk.ts'
 const { R_OK, W_OK, X_OK } = fs.constants
 
 /**
- * The path option as an absolute path. Makes no folder: one that is missing is made by the first session.
- * @throws TypeError `ERR_SESSION_OPTION` for a folder that cannot be used, with the reason and the mend.
+ * The path option as an absolute path. A missing folder is not created here, but by the first session that is saved.
+ * @throws TypeError `ERR_SESSION_OPTION` for a folder that cannot be used; it says why, and what to do.
  */
 export function readFolder(given: unknown): string {
   const path = resolve(toText(given))
@@ -22,6 +23,7 @@ export function readFolder(given: unknown): string {
   return path
 }
 
+/** The option as text. @throws TypeError for what cannot be meant, such as a path that only a shell would expand. */
 function toText(given: unknown): string {
   if (given instanceof Uint8Array) throw wrong('is a Buffer; give it as a string')
   if (given instanceof URL) {
@@ -45,15 +47,16 @@ function wrong(what: string): TypeError {
   return optionError(`path option of FileStore ${what}`)
 }
 
+/** `process.permission`, which exists when Node's permission model is on. */
 interface Permission {
   has(scope: 'fs.read' | 'fs.write', path: string): boolean
 }
 
-/** Looks at the folder, or at the nearest one above in which it can be made. */
+/** Throws unless the folder can be used, or can be created in the nearest folder above that exists. */
 function check(path: string): void {
   const { permission } = process as { permission?: Permission }
   const inside = join(path, '00')
-  // Its calls tell nothing of it: Node lets a process ask whether it may write where it may not.
+  // Under Node's permission model, the calls below can succeed for a folder into which this process may not write.
   if (permission && !(permission.has('fs.read', inside) && permission.has('fs.write', inside))) {
     throw Object.assign(new Error(`${inside} is not allowed`), { code: 'ERR_ACCESS_DENIED' })
   }
@@ -65,12 +68,13 @@ function check(path: string): void {
     } catch (error) {
       if (codeOf(error) === 'ERR_ACCESS_DENIED' && at !== path) return
       if (codeOf(error) !== 'ENOENT' || at === dirname(at)) throw error
-      // A link that leads nowhere: no folder can be made in its place.
+      // A dangling link: no folder can be created in its place.
       if (fs.lstatSync(at, { throwIfNoEntry: false })) throw error
     }
   }
 }
 
+/** What to tell the user, by the code of the error. */
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'this process has no right to read and write there; give it that, or choose another folder',
   EPERM: 'this process has no right to read and write there; give it that, or choose another folder',
@@ -88,7 +92,7 @@ function reasonOf(error: unknown): string {
 /** @throws TypeError `ERR_SESSION_OPTION` where Node's permission model refuses what `sync` needs. */
 export function checkSync(): void {
   try {
-    // No file: it is refused for one reason or the other.
+    // -1 is no file, so the call fails either way; the code says why.
     fs.fsyncSync(-1)
   } catch (error) {
     if (codeOf(error) !== 'ERR_ACCESS_DENIED') return

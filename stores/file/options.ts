@@ -1,4 +1,4 @@
-// The options of FileStore, and what is checked of them.
+// The options of FileStore, and their checks.
 
 import { optionError } from '../../lib/errors.ts'
 import { lintMilliseconds } from '../../lib/lint.ts'
@@ -11,15 +11,21 @@ export interface FileStoreOptions {
    * looked at when the store is made, and made by the first session when it is missing.
    */
   path: string | URL
-  /** How long a session whose cookie sets no date lives after its last write or touch, in milliseconds. Default 24 hours. */
+  /**
+   * The lifetime in milliseconds of a session whose cookie has no expiry date, from its last write or touch on. Default
+   * 24 hours.
+   */
   ttl?: number | undefined
-  /** How files are written; files in either encoding are read. Default `'utf8'`. */
+  /** The encoding in which files are written. Files in either encoding are read. Default `'utf8'`. */
   encoding?: 'utf8' | 'utf-8' | 'utf16le' | 'utf-16le' | 'ucs2' | 'ucs-2' | undefined
-  /** How the files' names end. Default `'.json'`. */
+  /** The end of the files' names. Default `'.json'`. */
   fileExtension?: string | undefined
   /** How often expired sessions are deleted, in milliseconds; `Infinity`: never. Default 10 minutes. */
   reapInterval?: number | undefined
-  /** Answers only when the disk has confirmed the change, so that a power cut undoes none; takes milliseconds. Default `false`. */
+  /**
+   * Answers only when the disk has confirmed the change, so that a power cut cannot undo it. A write then takes
+   * milliseconds. Default `false`.
+   */
   sync?: boolean | undefined
 }
 
@@ -27,7 +33,7 @@ const NAMES: OptionNames<FileStoreOptions> = {
   store: 'FileStore',
   known: ['path', 'ttl', 'encoding', 'fileExtension', 'reapInterval', 'sync'],
   text: 'path',
-  // Of session-file-store.
+  // The options of the package session-file-store.
   instead: {
     ...each('dir directory folder', 'use path'),
     ...each('secret crypto encryptEncoding', 'sessions are not encrypted; only their owner can read the files'),
@@ -47,6 +53,7 @@ const NAMES: OptionNames<FileStoreOptions> = {
 const DAY = 86_400_000
 const ENCODINGS = ['utf8', 'utf-8', 'utf16le', 'utf-16le', 'ucs2', 'ucs-2']
 
+/** The options with their defaults. */
 interface FileSettings {
   /** Absolute. */
   readonly path: string
@@ -57,7 +64,7 @@ interface FileSettings {
   readonly sync: boolean
 }
 
-/** The options with their defaults. @throws TypeError for wrong ones, with the mend. */
+/** Checks the options and adds the defaults. @throws TypeError `ERR_SESSION_OPTION`; it says how to correct the option. */
 export function readFileOptions(options: FileStoreOptions): FileSettings {
   const {
     path,

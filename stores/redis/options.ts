@@ -1,4 +1,4 @@
-// The options of RedisStore, and what is checked of them.
+// The options of RedisStore, and their checks.
 
 import { isPromise } from '../../lib/awaitable.ts'
 import { warn } from '../../lib/diagnostics.ts'
@@ -18,7 +18,7 @@ export interface RedisStoreClient {
   get(key: string): unknown
   set(key: string, value: string, options: never): unknown
   del(key: string): unknown
-  // The packages declare these too differently for one type.
+  // The packages declare these methods so differently that no common type fits.
   expire?: unknown
   eval?: unknown
   scan?: unknown
@@ -32,20 +32,20 @@ export interface RedisSerializer {
 
 export interface RedisStoreOptions {
   /**
-   * The client to use; it stays the app's, `close()` leaves it alone. One of `redis` that nobody has connected is
-   * connected by the first command. Default: a client of the store's own, Bun's on Bun, one of the package `redis` on
-   * Node; it connects with the first command and keeps no process alive.
+   * The client to use. It remains the app's: `close()` does not close it. If it is one of `redis` that is not connected,
+   * the first command connects it. Default: the store makes a client, Bun's on Bun, one of the package `redis` on Node; it
+   * connects with the first command and keeps no process alive.
    */
   client?: RedisStoreClient | undefined
-  /** The server of the store's own client. Default: `REDIS_URL` of the environment, else `redis://localhost:6379`. */
+  /** The server to which the store's own client connects. Default: `REDIS_URL` of the environment, else `redis://localhost:6379`. */
   url?: string | undefined
   /** What the keys begin with; the session's id follows. Default `'sess:'`. */
   prefix?: string | undefined
-  /** How long a session is kept whose cookie sets no date, in seconds. Default 86 400, a day. */
+  /** The lifetime in seconds of a session whose cookie has no expiry date. Default 86 400, a day. */
   ttl?: number | undefined
-  /** Default `JSON`. With another, a session is parsed each time it is read. */
+  /** Default `JSON`. With another one, every read parses the whole session. */
   serializer?: RedisSerializer | undefined
-  /** How many keys `all()`, `ids()`, `length()` and `clear()` ask for at a time. Default 100. */
+  /** How many keys `all()`, `ids()`, `length()` and `clear()` request at a time. Default 100. */
   scanCount?: number | undefined
 }
 
@@ -54,7 +54,7 @@ const NAMES: OptionNames<RedisStoreOptions> = {
   known: ['client', 'url', 'prefix', 'ttl', 'serializer', 'scanCount'],
   text: 'url',
   client: 'client',
-  // Of connect-redis, in all its versions.
+  // The options of connect-redis, in all its versions.
   instead: {
     ...each(
       'host port socket user username pass password auth_pass db database tls',
@@ -69,7 +69,7 @@ const NAMES: OptionNames<RedisStoreOptions> = {
   },
 }
 
-/** `url` is undefined where the app has given a client. */
+/** The options with their defaults. `url` is undefined if the app has given a client. */
 interface RedisSettings {
   readonly client: RedisStoreClient | undefined
   readonly url: string | undefined
@@ -79,7 +79,7 @@ interface RedisSettings {
   readonly scanCount: number
 }
 
-/** The options with their defaults. @throws TypeError for wrong ones, with the mend. */
+/** Checks the options and adds the defaults. @throws TypeError `ERR_SESSION_OPTION`; it says how to correct the option. */
 export function readRedisOptions(options: RedisStoreOptions | undefined): RedisSettings {
   const given = readStoreOptions(options, NAMES)
   const { client, url, prefix = 'sess:', ttl = 86_400, serializer = JSON, scanCount = 100 } = given
