@@ -124,6 +124,7 @@ export class FileStore extends DriverStore {
     }
   }
 
+  /** Loads a record. One that cannot be read is set aside, unless a writer has replaced it meanwhile. */
   async #read(sid: string): Promise<FileVersion | undefined> {
     const file = this.#folder.fileOf(sid)
     for (;;) {
@@ -145,6 +146,7 @@ export class FileStore extends DriverStore {
     return loaded
   }
 
+  /** Adds a record, and removes the least recently used ones while the cache is too large. */
   #addToCache(file: string, loaded: LoadedRecord): void {
     this.#cache.set(file, loaded)
     this.#cachedLength += loaded.record.json.length
@@ -161,11 +163,13 @@ export class FileStore extends DriverStore {
     this.#cachedLength -= cached.record.json.length
   }
 
+  /** Stores a session, whatever was there. */
   async #write(sid: string, json: string, expires = Date.now() + this.ttl): Promise<Version> {
     await this.#folder.replace(sid, { createFolder: true }, async () => ({ json, expires }))
     return { record: json }
   }
 
+  /** Stores a session unless there is one, and returns what is stored then. */
   async #add(sid: string, json: string, expires = Date.now() + this.ttl): Promise<Version> {
     let existing: FileRecord | undefined
     await this.#folder.replace(sid, { createFolder: true }, async (file) => {
@@ -175,11 +179,13 @@ export class FileStore extends DriverStore {
     return { record: existing?.json ?? json }
   }
 
+  /** Replaces the record of a session that exists. `make` may run several times, as the lock may be lost. */
   async #update(sid: string, from: FileVersion, make: Make): Promise<Version | undefined> {
     let damage: SyntaxError | undefined
     /** What the file holds, where `make` chose to write nothing. */
     let unchanged: Version | undefined
     const written = await this.#folder.replace(sid, {}, async (file) => {
+      // In most cases nobody has changed the file, and one `stat` shows it.
       const isFrom = from.loaded && (await isUnchanged(file, from.loaded))
       const loaded = isFrom ? from.loaded : await load(file, sid)
       damage = loaded?.damage
@@ -197,6 +203,7 @@ export class FileStore extends DriverStore {
     return undefined
   }
 
+  /** Extends a session: not at all, by its file's mtime, or by writing its record, the cheapest that suffices. */
   async #touch(sid: string, session: Outgoing, date: number | undefined, loaded?: CookieData): Promise<Touched> {
     const { cookie } = session
     const expires = date ?? Date.now() + this.ttl
@@ -228,6 +235,7 @@ export class FileStore extends DriverStore {
     return !cookie || (stored !== undefined && differOnlyInDate(cookie, stored))
   }
 
+  /** Deletes a session, unless a pointer is in its place, and returns what was there. */
   async #take(sid: string): Promise<Version | undefined> {
     const record = liveRecord(await this.#folder.remove(this.#folder.fileOf(sid), sid))
     return record && { record: record.json }

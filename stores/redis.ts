@@ -149,6 +149,7 @@ export class RedisStore extends DriverStore {
     remove: (sid) => this.#remove(sid),
   }
 
+  /** Reads a session. If there is none, its expiry date is forgotten: it was ended elsewhere, or has expired. */
   async #read(sid: string): Promise<Version | undefined> {
     const text = await this.#connection.run((commands) => commands.get(this.prefix + sid))
     if (text) return this.#versionOf(sid, String(text))
@@ -156,6 +157,7 @@ export class RedisStore extends DriverStore {
     return undefined
   }
 
+  /** Stores a session, whatever was there. One that has expired is removed: Redis refuses a time to live of 0. */
   async #write(sid: string, session: Outgoing, expires: number | undefined): Promise<Version> {
     const seconds = this.#seconds(expires)
     const text = this.#textOf(session)
@@ -167,6 +169,7 @@ export class RedisStore extends DriverStore {
     return (await this.#versionOf(sid, text)) ?? { record: session.json }
   }
 
+  /** Stores a session unless there is one, and returns what is stored then. */
   async #add(sid: string, session: Outgoing, expires: number | undefined): Promise<Version> {
     const key = this.prefix + sid
     const seconds = this.#seconds(expires)
@@ -258,6 +261,7 @@ export class RedisStore extends DriverStore {
     )
   }
 
+  /** Extends a session, unless Redis is known to keep it almost as long. */
   #touch(
     sid: string,
     session: Outgoing,
@@ -289,6 +293,7 @@ export class RedisStore extends DriverStore {
     this.#expiries.delete(sid)
   }
 
+  /** Removes a session, unless a pointer is in its place, and returns what was there. */
   async #take(sid: string): Promise<Version | undefined> {
     const key = this.prefix + sid
     const text = await this.#change(sid, (commands) => take(commands, key))
@@ -350,6 +355,7 @@ export class RedisStore extends DriverStore {
     }
   }
 
+  /** The ids of sessions: all keys but the marks and the pointers that they mark. */
   async #ids(): Promise<string[]> {
     const all: string[] = []
     for await (const names of this.#pages()) all.push(...names)

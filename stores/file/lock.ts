@@ -69,6 +69,7 @@ export class Lock {
   readonly #writer: string
   readonly #next: string
   readonly #encoding: BufferEncoding
+  /** When the lock was acquired, by the clock of `now()`. */
   readonly #since = now()
   /** The open `.next` file. */
   #fd: number | undefined
@@ -97,10 +98,12 @@ export class Lock {
     } catch (error) {
       await lock.#discardNext()
       if (codeOf(error) === 'EEXIST' || isBusy(error)) return 'taken'
+      // Somebody has deleted `.next` or the folder meanwhile.
       throw codeOf(error) === 'ENOENT' ? LOST : error
     }
   }
 
+  /** Creates the lock as a second name of `.next`, which has named its writer by then. */
   async #create(): Promise<void> {
     const head = `{"writer":"${this.#writer}",`
     await writeText(this.#fd as number, head, this.#encoding)
@@ -125,6 +128,7 @@ export class Lock {
     }
   }
 
+  /** Whether nobody has broken the lock. Reads it only when somebody might have. */
   async #isHeld(): Promise<boolean> {
     return now() - this.#since < UNBREAKABLE_MS || (await holderOf(this.#lockFile)) === this.#writer
   }
@@ -134,6 +138,7 @@ export class Lock {
     if (!(await this.#isHeld())) throw this.#lose()
   }
 
+  /** Makes `release` leave the lock alone. */
   #lose(): typeof LOST {
     this.#isLost = true
     return LOST
@@ -155,6 +160,7 @@ export class Lock {
       await retryWhileBusy(() => disk.rename(this.#next, this.#file))
       this.#isPublished = true
     } catch (error) {
+      // Whoever broke the lock has deleted `.next`.
       throw codeOf(error) === 'ENOENT' ? this.#lose() : error
     }
     if (sync) await flushFolder(this.#file)
@@ -213,6 +219,7 @@ export async function withLock<T>(
   }
 }
 
+/** Tries once to acquire the lock, runs `work` under it, and releases it. `'lost'`: somebody has broken it meanwhile. */
 async function tryWithLock<T>(
   file: string,
   options: LockOptions,
@@ -242,6 +249,7 @@ interface Waiting {
 /** Polls a lock until nobody holds it, and breaks it if its holder is dead or does not give it up. */
 async function waitForLock(file: string, waiting: Waiting, limiter: Limiter): Promise<void> {
   const lockFile = file + LOCK
+  /** The holder at the last poll, and for how many polls it has been the same. */
   let last: string | undefined
   for (let unchanged = 0; ; unchanged++) {
     const holder = await limiter.run(() => holderOf(lockFile))
@@ -263,6 +271,7 @@ async function waitForLock(file: string, waiting: Waiting, limiter: Limiter): Pr
 async function breakLock(file: string, holder: string, limiter: Limiter): Promise<void> {
   const lockFile = file + LOCK
   await withLock(lockFile, { limiter }, async (lock) => {
+    // Another writer may have broken it first.
     if ((await holderOf(lockFile)) !== holder) return
     const next = nextOf(file, holder)
     if (next) await unlessMissing(() => disk.unlink(next))

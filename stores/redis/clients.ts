@@ -70,13 +70,15 @@ function linkToNodeRedis(client: NodeRedis, reopens: boolean): Link {
     commands: commandsOfNodeRedis(client),
     ready() {
       const { isOpen } = client
+      // An object that only has the methods of `redis`: it says nothing of its connection.
       if (isOpen === undefined) return true
       if (!isOpen) return wasReady && !reopens
+      // The cluster of redis 4 and 5 has no isReady.
       const isReady = client.isReady ?? (client.masters ? client.masters.length > 0 : true)
       wasReady ||= isReady
       return isReady
     },
-    // isOpen: the app may be connecting it, and a second connect() throws.
+    // An open client is connecting or connected; a second connect() throws.
     open: () => (client.isOpen === false ? client.connect?.() : undefined),
   }
 }
@@ -136,6 +138,7 @@ interface IoRedis {
 /** The states in which the client queues a command. */
 const IOREDIS_QUEUES = ['wait', 'connecting', 'connect', 'close', 'reconnecting']
 
+/** An ioredis client connects by itself, unless it was made with `lazyConnect`. */
 function linkToIoRedis(client: IoRedis): Link {
   return {
     commands: {
@@ -169,7 +172,9 @@ interface BunRedis {
   close(): void
 }
 
+/** Bun's client is connected before it is given a command, so that the wait for the connection is limited. */
 function linkToBun(client: BunRedis): Link {
+  /** The attempt to connect that is under way. */
   let opening: Promise<unknown> | undefined
   return {
     commands: {
@@ -198,6 +203,7 @@ function linkToBun(client: BunRedis): Link {
 
 type RedisPackage = typeof import('redis')
 
+/** The code is ERR_MODULE_NOT_FOUND from import(), and MODULE_NOT_FOUND from require(). */
 function isMissingModule(error: unknown): boolean {
   return /^(ERR_)?MODULE_NOT_FOUND$/.test(String((error as { code?: unknown } | null)?.code))
 }
@@ -212,6 +218,7 @@ async function importRedis(): Promise<RedisPackage> {
   }
 }
 
+/** The global object of Bun. */
 interface BunGlobal {
   RedisClient?: new (url: string, options: object) => BunRedis
 }
@@ -253,6 +260,7 @@ export class OwnLink implements Link {
     await this.#close?.()
   }
 
+  /** Makes the client: Bun's own on Bun, elsewhere one of the package `redis`. */
   async #make(): Promise<Link> {
     const { RedisClient } = (globalThis as { Bun?: BunGlobal }).Bun ?? {}
     if (!RedisClient) return this.#makeOnNode()
