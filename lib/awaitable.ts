@@ -1,30 +1,32 @@
-// A value now or a promise of it. A store that answers at once is served without a trip
-// through the event loop; one that does not is awaited.
+// Values that may be promises, and methods that take a callback or return a promise. A store that answers synchronously
+// is served synchronously: a promise would cost every request a turn of the microtask queue.
 
-import { callFree, soon } from './timers.ts'
+import { callOutsidePromise, soon } from './timers.ts'
 
+/** A value, or a promise of it. */
 export type Awaitable<T> = T | Promise<T>
 
+/** Whether a value is a promise of any kind: an object with a `then` method. */
 export function isPromise<T>(value: Awaitable<T>): value is Promise<T>
 export function isPromise(value: unknown): value is PromiseLike<unknown>
 export function isPromise(value: unknown): boolean {
   return value !== null && typeof value === 'object' && typeof (value as { then?: unknown }).then === 'function'
 }
 
-/** `then(value)` at once when the value is there, later when it is a promise. */
+/** Calls `then` with the value: synchronously for a plain value, when it resolves for a promise. */
 export function chain<T, U>(value: Awaitable<T>, then: (value: T) => Awaitable<U>): Awaitable<U> {
   return isPromise(value) ? value.then(then) : then(value)
 }
 
 const ignore = (): void => {}
 
-/** A promise that knows whether anybody has observed it. */
+/** A promise that records whether anything handles it: whether it was awaited, or its `then` or `catch` was called. */
 export class ObservedPromise<T> extends Promise<T> {
   static override get [Symbol.species](): PromiseConstructor {
     return Promise
   }
 
-  /** Runs `work` now. */
+  /** Runs `work` synchronously. The promise has its result; it rejects with what `work` throws. */
   static of<T>(work: () => Awaitable<T>): ObservedPromise<T> {
     return new ObservedPromise((resolve, reject) => {
       const result = work()
@@ -33,10 +35,10 @@ export class ObservedPromise<T> extends Promise<T> {
     })
   }
 
-  /** Somebody has awaited it, or given it a handler. */
+  /** `then` was called, by `await`, `catch` or `finally` too. */
   observed = false
 
-  // Also what `await` calls, as this is no plain promise.
+  // `await` calls it too: it does so for subclasses of Promise.
   // biome-ignore lint/suspicious/noThenProperty: see above
   override then<A = T, B = never>(
     done?: ((value: T) => A | PromiseLike<A>) | null,
@@ -52,16 +54,17 @@ export class ObservedPromise<T> extends Promise<T> {
   }
 }
 
-/** As in express-session: no error argument at all where there is nothing to say. */
+/** The arguments of a callback after success: none at all without a value, as in express-session. */
 function success<T>(value: T): [error?: null, value?: T] {
   return value === undefined ? [] : [null, value]
 }
 
 /**
- * Ends a method that takes an optional Node-style callback. With a callback: it is called exactly once, never
- * synchronously, and outside of any promise, so that what it throws is thrown as usual; `self` is returned for chaining.
- * Without: a promise, whose rejection kills no process when nobody handles it. An {@link ObservedPromise}, whose maker
- * handles it, is passed on as it is.
+ * Runs the work of a method that takes an optional Node-style callback.
+ * With a callback: calls it exactly once, never synchronously, and outside of any promise, so that an exception in it is
+ * an uncaught exception. Returns `self` for chaining.
+ * Without: returns a promise. When nobody handles its rejection, the process goes on; the caller of `settle` handles that
+ * of an {@link ObservedPromise}.
  */
 export function settle<S, T>(
   self: S,
@@ -77,8 +80,8 @@ export function settle<S, T>(
   if (typeof callback === 'function') {
     if (isPromise(result)) {
       result.then(
-        (value) => callFree(callback, ...success(value)),
-        (error: unknown) => callFree(callback, error ?? new Error('session operation failed')),
+        (value) => callOutsidePromise(callback, ...success(value)),
+        (error: unknown) => callOutsidePromise(callback, error ?? new Error('session operation failed')),
       )
     } else soon(callback, ...success(result))
     return self

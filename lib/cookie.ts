@@ -1,27 +1,26 @@
-// The session cookie: the `Cookie` object apps see, and the two header grammars.
-// Strings only; signing lives in signature.ts.
+// The session cookie: the `Cookie` object that apps see, and the Cookie and Set-Cookie headers. Knows no signatures.
 
 import { parse, serialize } from 'cookie'
 import { deprecate } from './diagnostics.ts'
 import { type Facts, factsIn } from './facts.ts'
 
-/** Attributes of the session cookie, as in express-session. */
+/** Attributes of the session cookie, as in express-session (RFC 6265). */
 export interface CookieOptions {
   /** Lifetime in milliseconds; sets `expires`. `null`: until the browser closes. Default `null`. */
   maxAge?: number | null | undefined
-  /** Date of expiry; prefer `maxAge`. The one of the two given last wins. */
+  /** Date of expiry. Prefer `maxAge`: a fixed date passes. If both are given, the last one counts. */
   expires?: Date | null | false | undefined
-  /** Sends the cookie over HTTPS only. `'auto'` follows the connection of each request. */
+  /** Sends the cookie over HTTPS only. `'auto'`: as secure as the connection of each request. Default: not set. */
   secure?: boolean | 'auto' | undefined
-  /** Hides the cookie from scripts. Default `true`. */
+  /** Hides the cookie from scripts in the browser. Default `true`. */
   httpOnly?: boolean | undefined
-  /** Default `'/'`. Requests outside of it have no session. */
+  /** The path under which browsers send the cookie. Default `'/'`. Requests to other paths have no session. */
   path?: string | undefined
-  /** Default: none, the host that answered. */
+  /** The domain that gets the cookie, with its subdomains. Default: only the host that answers. */
   domain?: string | undefined
-  /** `true` is `'strict'`. `'auto'`: `'none'` on a secure connection, else `'lax'`. */
+  /** `true` is `'strict'`. `'auto'`: `'none'` on a secure connection, otherwise `'lax'`. Default: not set. */
   sameSite?: boolean | 'lax' | 'strict' | 'none' | 'auto' | undefined
-  /** Cookies Having Independent Partitioned State (CHIPS). */
+  /** Gives each top-level site a cookie of its own (CHIPS). Default: not set. */
   partitioned?: boolean | undefined
   priority?: 'low' | 'medium' | 'high' | undefined
   /** Ignored by the package; kept for code written for express-session. */
@@ -31,7 +30,7 @@ export interface CookieOptions {
   originalMaxAge?: number | null | undefined
 }
 
-/** What a cookie is stored as, and what `Set-Cookie` is made of. */
+/** A cookie as it is stored in a record, and as `Set-Cookie` is made from. */
 export interface CookieData extends Facts {
   originalMaxAge: number | null
   partitioned?: boolean | undefined
@@ -45,15 +44,15 @@ export interface CookieData extends Facts {
 }
 
 /**
- * What apps see of a session's cookie: as in the types that code for express-session was written against, a plain
- * object with an `originalMaxAge` is one. All else that the class declares stays internal.
+ * The cookie of a session, as apps see it. As in the types of express-session, a plain object with an `originalMaxAge`
+ * is assignable to it; other members of the class are internal.
  */
 export interface SessionCookie {
-  /** The lifetime in milliseconds that was asked for; `null` for a cookie of the browser's session. */
+  /** The lifetime in milliseconds that was set last, to which `touch()` returns. `null`: until the browser closes. */
   originalMaxAge: number | null
-  /** Milliseconds until the cookie expires; an assignment becomes the new `originalMaxAge`. */
+  /** Milliseconds until the cookie expires. Setting it sets `originalMaxAge`, too. */
   maxAge?: number | undefined
-  /** Date of expiry, another view of `maxAge`; `null`: until the browser closes. */
+  /** Date of expiry: the same as `maxAge`, as a date. `null`: until the browser closes. */
   expires?: Date | null | undefined
   secure?: boolean | 'auto' | undefined
   httpOnly?: boolean | undefined
@@ -68,8 +67,8 @@ export interface SessionCookie {
 export interface Cookie extends SessionCookie {}
 
 /**
- * The cookie of one session, as express-session's: `expires` and `maxAge` are two views of one date,
- * and every assignment to either becomes the new `originalMaxAge`, to which `touch()` returns.
+ * The cookie of one session, as in express-session: `expires` and `maxAge` are the same date, and setting either sets
+ * `originalMaxAge`, to which `touch()` returns.
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
 export class Cookie implements CookieOptions {
@@ -105,7 +104,7 @@ export class Cookie implements CookieOptions {
     this.originalMaxAge = this.maxAge as number | null
   }
 
-  /** @internal `null` for a cookie of the browser's session, which the types for express-session do not say. */
+  /** @internal `null` for a cookie that lasts until the browser closes, which express-session's types do not say. */
   get maxAge(): number | undefined {
     const expires = this.expires
     return expires instanceof Date ? expires.valueOf() - Date.now() : (expires as undefined)
@@ -116,7 +115,7 @@ export class Cookie implements CookieOptions {
     if (ms && typeof ms !== 'number' && !(ms instanceof Date)) throw new TypeError('maxAge must be a number or Date')
     if (ms instanceof Date) deprecate('maxAge as Date; pass number of milliseconds instead')
     this.expires = typeof ms === 'number' ? new Date(Date.now() + ms) : ms
-    // Not by the clock, which may have gone on meanwhile: a lifetime must not shrink at each touch.
+    // The setter of `expires` has computed it from the clock: a millisecond may have passed, and each touch would lose it.
     if (typeof ms === 'number') this.originalMaxAge = ms
   }
 
@@ -147,36 +146,36 @@ export class Cookie implements CookieOptions {
   }
 }
 
-/** Whether this is a session's cookie, of this or another copy of the package; an app may have put an object there. */
+/** Whether a value is a `Cookie`, of this or another copy of the package: apps may assign any object. */
 export function isCookie(cookie: unknown): cookie is Cookie {
   return typeof (cookie as Cookie | undefined)?.toJSON === 'function'
 }
 
-/** The attributes that an app can change on a cookie, besides its lifetime. */
+/** The attributes of a cookie that an app can change, without its lifetime. */
 export const ATTRIBUTES = ['secure', 'httpOnly', 'domain', 'path', 'sameSite', 'priority', 'partitioned'] as const
 
 /**
- * The cookie of a session whose app has put something else in its place, such as `{ maxAge }` or a copy as JSON:
- * `configured`, with the attributes that stand there. `last`: the cookie that was there before.
+ * Makes a cookie of what an app has assigned to `session.cookie`, such as `{ maxAge }` or a copy from JSON: sets the
+ * attributes of `assigned` on `configured`, and returns that. `last`: the session's cookie before the assignment.
  * @throws TypeError when `maxAge` is not a number.
  */
-export function cookieFrom(given: unknown, configured: Cookie, last: Cookie | undefined): Cookie {
-  if (typeof given !== 'object' || given === null) return configured
-  const { _expires, expires = _expires, maxAge, ...attributes } = given as Record<string, unknown>
+export function cookieFrom(assigned: unknown, configured: Cookie, last: Cookie | undefined): Cookie {
+  if (typeof assigned !== 'object' || assigned === null) return configured
+  const { _expires, expires = _expires, maxAge, ...attributes } = assigned as Record<string, unknown>
   const target = configured as unknown as Record<string, unknown>
   for (const key of ATTRIBUTES) if (attributes[key] !== undefined) target[key] = attributes[key]
   if (maxAge !== undefined) configured.maxAge = maxAge as number
   else if (expires !== undefined) {
     configured.expires = expires as Date
-    // The date of a mere copy stands for the lifetime that it was made from.
+    // An unchanged date comes from a copy of the last cookie: it is no new lifetime.
     if (last && expiryOf(last) === expiryOf(configured)) configured.originalMaxAge = last.originalMaxAge
   }
   return configured
 }
 
 /**
- * When a cookie lets its session expire, in ms since the epoch; undefined when it sets no date. Records hold dates as
- * ISO or UTC text, or in milliseconds.
+ * When a cookie expires, in milliseconds since the epoch; undefined for a cookie without a valid date. Records of various
+ * stores have the date as ISO or UTC text, or in milliseconds.
  */
 export function expiryOf(cookie: { expires?: unknown; originalMaxAge?: unknown } | undefined): number | undefined {
   const expires = cookie?.expires
@@ -185,14 +184,14 @@ export function expiryOf(cookie: { expires?: unknown; originalMaxAge?: unknown }
   return Number.isNaN(time) ? undefined : time
 }
 
-/** Whether a session has been given another lifetime since it was `loaded`; never where that is not known. */
+/** Whether another request has changed a session's lifetime since it was loaded; false if either cookie is unknown. */
 export function hasOtherLifetime(stored: CookieData | undefined, loaded: CookieData | undefined): boolean {
   return stored !== undefined && loaded !== undefined && stored.originalMaxAge !== loaded.originalMaxAge
 }
 
 /**
- * A cookie as a store gave it back: the date is a date again, `originalMaxAge` as it was saved. A date that has passed
- * was not kept up to date: the store has kept the session alive without writing it, so it has its full lifetime.
+ * Makes a cookie of a stored one. A date that has passed is replaced by one after the full lifetime: a store that still
+ * returns the session has extended it without writing the date.
  */
 export function reviveCookie(data: CookieData): Cookie {
   const { expires, originalMaxAge, ...attributes } = data
@@ -204,7 +203,7 @@ export function reviveCookie(data: CookieData): Cookie {
   return cookie
 }
 
-/** A `Set-Cookie` value. @throws TypeError `option … is invalid`, worded as express-session's. */
+/** A `Set-Cookie` value. @throws TypeError `option … is invalid`, as express-session does, for an invalid attribute. */
 export function serializeCookie(name: string, value: string, data: CookieData): string {
   const { expires, secure, httpOnly, domain, path, sameSite, priority, partitioned } = data
   try {
@@ -225,14 +224,14 @@ export function serializeCookie(name: string, value: string, data: CookieData): 
   }
 }
 
-/** Every value that a Cookie header gives `name`, in its order; browsers send one for each matching path and domain. */
+/** All values of a cookie in a Cookie header, in their order: browsers send one for each path and domain that match. */
 export function readCookies(header: string | undefined, name: string): string[] {
   const values: string[] = []
   if (!header?.includes(name)) return values
   for (const pair of header.split(';')) {
     if (!pair.trimStart().startsWith(name)) continue
     const value = parse(pair)[name]
-    // Quotes around a value are not part of it (RFC 6265 §4.1.1); `cookie` 1.x leaves them there.
+    // Removes the quotes that a value may have (RFC 6265 §4.1.1): `cookie` 1.x does not.
     if (value !== undefined) values.push(/^".*"$/s.test(value) ? value.slice(1, -1) : value)
   }
   return values

@@ -1,7 +1,7 @@
-// Flash messages: kept in the session until somebody reads them.
+// Flash messages: stored in the session until they are read.
 //
-// connect-flash keeps its messages in the data property `session.flash`, and `session.flash()` is also our
-// method. So what stands there is both: a function whose own properties are the messages.
+// connect-flash stores its messages in the data property `session.flash`, and `session.flash()` is a method of this
+// package. So the value is both, a "bag": a function whose own properties are the lists of messages by type.
 
 import { format } from 'node:util'
 
@@ -15,8 +15,8 @@ export interface Flash {
   (type: string, message: unknown, ...formatArguments: unknown[]): number
 }
 
-/** How a host's docs want `flash(…)` to answer, given what connect-flash answers. */
-export type FlashShape = (answer: unknown, adding: boolean) => unknown
+/** Turns what connect-flash's `flash(…)` returns into what a host documents. `adding`: a message was added. */
+export type FlashShape = (result: unknown, adding: boolean) => unknown
 
 interface FlashOwner {
   [FLASH]?: Bag | undefined
@@ -26,11 +26,11 @@ const FLASH = Symbol.for('unisession.flash')
 type Bag = Flash & FlashMessages
 
 interface BagState {
-  /** Stands as a data property in the session. */
-  kept: boolean
-  /** The session has dropped it: it is only an answer any more, and calling it gives its messages. */
+  /** It is an enumerable property of the session, and so part of its data. */
+  attached: boolean
+  /** Another value replaced it in the session: it can no longer add or clear, and calling it returns its messages. */
   detached: boolean
-  /** The record had the key: an empty object stays one. */
+  /** The stored session had the key `flash`: it is stored again even when it is empty. */
   stored: boolean
 }
 
@@ -40,7 +40,7 @@ function isBag(value: unknown): value is Bag {
   return typeof value === 'function' && states.has(value)
 }
 
-/** What connect-flash can have written: lists by type. Anything else under `flash` is the app's own data. */
+/** Whether a value can be connect-flash's messages: lists by type. Any other value of `session.flash` is the app's data. */
 function isMessages(value: unknown): value is FlashMessages {
   if (isBag(value)) return true
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
@@ -48,117 +48,95 @@ function isMessages(value: unknown): value is FlashMessages {
 }
 
 function createBag(session: object, messages?: FlashMessages): Bag {
-  const state: BagState = { kept: false, detached: false, stored: false }
+  const state: BagState = { attached: false, detached: false, stored: false }
 
-  // An arrow function: it has no `prototype`, which could not be removed.
+  // Must be an arrow function: the `prototype` of any other cannot be deleted.
   const bag = ((type?: string, message?: unknown, ...args: unknown[]): unknown => {
     if (state.detached) return { ...bag }
-    // connect-flash reads when there is no message, and takes an empty one for none.
+    // connect-flash takes an empty message for none, and then reads.
     const adding = type !== undefined && message != null && message !== ''
-    let answer: unknown
+    let result: unknown
     if (adding) {
-      if (!state.kept) keep(session, bag, state)
+      if (!state.attached) attach(session, bag, state)
       const added = Array.isArray(message) ? message : [args.length > 0 ? format(message, ...args) : message]
       const list = Object.hasOwn(bag, type) ? (bag[type] as unknown[]) : []
       list.push(...added)
-      define(bag, type, list)
-      answer = list.length
+      define(bag, type, list, true)
+      result = list.length
     } else if (type !== undefined) {
-      answer = Object.hasOwn(bag, type) ? bag[type] : []
+      result = Object.hasOwn(bag, type) ? bag[type] : []
       delete bag[type]
     } else {
       const all = { ...bag }
       for (const key of Object.keys(bag)) delete bag[key]
-      answer = all
+      result = all
     }
     const shape = shapes.get(session)
-    return shape ? shape(answer, adding) : answer
+    return shape ? shape(result, adding) : result
   }) as Bag
 
-  // Messages of the types `name` and `length` must not meet the function's own, nor those it inherits.
+  // Types may be called `name`, `length` or `bind`: removes what functions own and inherit under such names.
   delete (bag as { name?: unknown }).name
   delete (bag as { length?: unknown }).length
   Object.setPrototypeOf(bag, Object.prototype)
-  // An empty bag in a session is no data, unless the record had it.
   const toJSON = (): FlashMessages | undefined =>
     state.detached || state.stored || Object.keys(bag).length > 0 ? { ...bag } : undefined
-  // A template engine that finds a function calls it: let it have the messages.
+  // Template engines call functions that they find, by `call`.
   const call = (_self: unknown, ...args: []): unknown => bag(...args)
   for (const [key, value] of Object.entries({ toJSON, toBSON: toJSON, call })) {
-    Object.defineProperty(bag, key, {
-      value,
-      configurable: true,
-      writable: true,
-      enumerable: false,
-    })
+    define(bag, key, value, false)
   }
   states.set(bag, state)
-  for (const [type, list] of Object.entries(messages ?? {})) define(bag, type, [...list])
+  for (const [type, list] of Object.entries(messages ?? {})) define(bag, type, [...list], true)
   return bag
 }
 
-function define(bag: Bag, type: string, list: unknown[]): void {
-  Object.defineProperty(bag, type, {
-    value: list,
-    configurable: true,
-    writable: true,
-    enumerable: true,
-  })
+/** Defines a data property, over whatever is inherited under its key. */
+function define(target: object, key: PropertyKey, value: unknown, enumerable: boolean): void {
+  Object.defineProperty(target, key, { value, configurable: true, writable: true, enumerable })
 }
 
-/** Makes the bag a data property of its session, as connect-flash's object would be. */
-function keep(session: object, bag: Bag, state: BagState): void {
-  state.kept = true
+/** Makes the bag an enumerable property of the session, as connect-flash's object is. */
+function attach(session: object, bag: Bag, state: BagState): void {
+  state.attached = true
   Object.defineProperty(session, 'flash', {
     configurable: true,
     enumerable: true,
     get: () => (session as FlashOwner)[FLASH],
     set: (value: unknown) => writeFlash(session, value),
   })
-  Object.defineProperty(session, FLASH, {
-    value: bag,
-    configurable: true,
-    writable: true,
-    enumerable: false,
-  })
+  define(session, FLASH, bag, false)
 }
 
-/** `session.flash`, read. */
+/** The getter of `session.flash`. */
 export function readFlash(session: object): Flash {
-  const known = (session as FlashOwner)[FLASH]
-  // A kept bag is reached through the session's own property; not so after `delete session.flash`.
-  if (known && !states.get(known)?.kept) return known
-  if (known) detach(known)
+  const current = (session as FlashOwner)[FLASH]
+  // The own property of an attached bag hides this getter: that we are here means `delete session.flash`.
+  if (current && !states.get(current)?.attached) return current
+  if (current) detach(current)
   const bag = createBag(session)
-  Object.defineProperty(session, FLASH, {
-    value: bag,
-    configurable: true,
-    writable: true,
-    enumerable: false,
-  })
+  define(session, FLASH, bag, false)
   return bag
 }
 
-/** `session.flash = value`: connect-flash's messages, or the app's own data under that name. */
+/**
+ * The setter of `session.flash`. The value is connect-flash's messages, or the app's own data under that name.
+ * `stored`: it comes from the store.
+ */
 export function writeFlash(session: object, value: unknown, stored = false): void {
-  const known = (session as FlashOwner)[FLASH]
-  if (value !== known && known) {
-    stored ||= states.get(known)?.stored ?? false
-    detach(known)
+  const current = (session as FlashOwner)[FLASH]
+  if (value !== current && current) {
+    stored ||= states.get(current)?.stored ?? false
+    detach(current)
   }
   if (!isMessages(value)) {
-    Object.defineProperty(session, 'flash', {
-      value,
-      configurable: true,
-      writable: true,
-      enumerable: true,
-    })
+    define(session, 'flash', value, true)
     return
   }
-  const bag = value === known ? known : createBag(session, value)
+  const bag = value === current ? current : createBag(session, value)
   const state = states.get(bag) as BagState
   state.stored ||= stored
-  keep(session, bag, state)
+  attach(session, bag, state)
 }
 
 function detach(bag: Bag): void {
@@ -166,21 +144,20 @@ function detach(bag: Bag): void {
   if (state) state.detached = true
 }
 
-/** The session with its messages as plain data, for a store that copies what it is given some other way than as JSON. */
+/** The session with its messages as a plain object, for a store that copies sessions by other means than JSON. */
 export function withPlainFlash(session: object): object {
   const bag = Object.hasOwn(session, 'flash') ? (session as { flash: unknown }).flash : undefined
   if (!isBag(bag)) return session
   const { flash: _, ...all } = Object.getOwnPropertyDescriptors(session) as Record<string, PropertyDescriptor>
   const copy = Object.create(Object.getPrototypeOf(session), all)
   const messages = (bag as unknown as { toJSON(): FlashMessages | undefined }).toJSON()
-  if (messages)
-    Object.defineProperty(copy, 'flash', { value: messages, configurable: true, enumerable: true, writable: true })
+  if (messages) define(copy, 'flash', messages, true)
   return copy
 }
 
 const shapes = new WeakMap<object, FlashShape>()
 
-/** Gives this session's `flash` the answers that its host documents. */
+/** Makes this session's `flash` return what its host documents. */
 export function shapeFlash(session: object, shape: FlashShape): void {
   shapes.set(session, shape)
 }

@@ -1,4 +1,4 @@
-// `req.session`: the user's data, and the methods on it. Knows its record, never a host or a store's inside.
+// `req.session`: the app's data, and the methods on it. Knows its record, but neither hosts nor stores.
 
 import { type Awaitable, chain, isPromise, ObservedPromise, settle } from './awaitable.ts'
 import { Cookie, type CookieData, cookieFrom, isCookie, reviveCookie } from './cookie.ts'
@@ -28,7 +28,7 @@ export interface SessionData {
 // biome-ignore lint/suspicious/noExplicitAny: see above
 export type ErrorCallback = (error?: any) => void
 
-/** The request, as far as a session knows it. */
+/** The properties of a request that sessions use. Hosts have types of their own. */
 export interface StoreRequest {
   session?: unknown
   sessionID?: unknown
@@ -37,29 +37,29 @@ export interface StoreRequest {
   [LIFE]?: RequestLife
 }
 
-/** What a session asks of the request that it lives in. */
+/** What a session needs of the request that it belongs to; kept on the request under {@link LIFE}. */
 export interface RequestLife extends RecordOwner {
-  /** The session has been committed: who handles the request again begins anew. */
+  /** The session was committed: a middleware that handles the request again must start from the store. */
   readonly isCommitted: boolean
-  /** The app has put nothing, or no session, into `req.session`. */
+  /** The app has assigned null, undefined or another value that is no session to `req.session`. */
   readonly isAway: boolean
-  /** Loaded sessions count as saved until they change: the `resave: false` rule. */
+  /** Loaded sessions count as saved until they change: `resave: false`. */
   readonly keepsUnmodified: boolean
-  /** The app keeps one session object through `regenerate` and `destroy`, as bunWay's documentation has it. */
+  /** `regenerate` and `destroy` empty the session object instead of replacing it, as bunWay documents. */
   readonly keepsObject: boolean
-  /** The response waits for this. Where nobody observes its failure, the request fails. */
+  /** Makes the response wait for a promise. If it rejects and nothing handles that, the request fails. */
   track(work: ObservedPromise<void>): ObservedPromise<void>
-  /** The callback of a session method as the host wants it called; the response waits for that. */
+  /** Wraps the callback of a session method, so that the response waits for it. */
   expect(callback: ErrorCallback): ErrorCallback
-  /** The app ends this session, and the request has none until it gets another. */
+  /** Called when the app destroys a session: the request has none until it gets another. */
   ending(session: Session): void
-  /** The store has ended this session. */
+  /** Called when the store has destroyed a session. */
   ended(session: Session): void
-  /** Gives a session what its host promises of it. */
+  /** Adds the methods and the shape of `flash` that the host documents. */
   applyTraits(session: Session): Session
-  /** The session has another id than the browser's cookie. */
+  /** Tells the request that its session has another id than the browser's cookie says. */
   adoptRenewedId(id: string): void
-  /** Gives the request a new, empty session under a new id. @throws SessionError when `genid` gives none. */
+  /** Gives the request a new, empty session under a new id. @throws SessionError `ERR_SESSION_ID` when `genid` returns none. */
   generate(): void
   /** A cookie with the attributes that the options set for this request. */
   newCookie(): Cookie
@@ -73,9 +73,9 @@ export type SessionFlash = 'flash' extends keyof SessionData
   ? object
   : {
       /**
-       * Messages for the next page, kept until they are read.
-       * `flash(type, message, …formatArguments)` adds and returns the count of that type; `flash(type)` returns that
-       * type's messages and clears them; `flash()` all of them by type. Shared with connect-flash and express-flash.
+       * Messages that are stored until they are read, as by connect-flash and express-flash, which share them.
+       * `flash(type, message, …formatArguments)` adds a message and returns how many of that type there are;
+       * `flash(type)` returns the messages of that type and clears them; `flash()` does so for all, by type.
        */
       get flash(): Flash
       set flash(value: unknown)
@@ -84,9 +84,10 @@ export type SessionFlash = 'flash' extends keyof SessionData
 export interface Session extends SessionFlash {}
 
 /**
- * The session of one request. Its enumerable properties are the user's data and `cookie`; everything else is
- * hidden, so that it can be iterated, merged and stored. Methods take a Node-style callback and then return
- * `this`, as in express-session; without one they return a Promise, which may be ignored.
+ * The session of one request. Its enumerable properties are the app's data and `cookie`; all others are not enumerable,
+ * so that it can be iterated, merged and stored. Methods with a Node-style callback return `this`, as in express-session.
+ * Without one they return a promise. An app need not handle it: the response waits for it, and its failure fails the
+ * request.
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
 export class Session {
@@ -102,19 +103,19 @@ export class Session {
     hide(this, 'req', req, false)
     setId(this, id)
     hide(this, RECORD, undefined)
-    // Own, so that a wrapper assigned over them stays out of the data.
+    // Own and not enumerable: a wrapper that an app assigns to them would become data otherwise.
     hide(this, 'save', Session.prototype.save)
     hide(this, 'reload', Session.prototype.reload)
 
     if (typeof data === 'object' && data !== null) fill(this, data)
   }
 
-  /** Lets the session live for its full `originalMaxAge` from now on. */
+  /** Extends the session: the same as {@link Session.resetMaxAge}. Returns `this`. */
   touch(): this {
     return this.resetMaxAge()
   }
 
-  /** Sets `cookie.maxAge` back to `cookie.originalMaxAge`. */
+  /** Sets `cookie.maxAge` to `cookie.originalMaxAge`, in milliseconds from now. Returns `this`. */
   resetMaxAge(): this {
     const cookie = cookieOf(this)
     cookie.maxAge = cookie.originalMaxAge as number
@@ -122,8 +123,8 @@ export class Session {
   }
 
   /**
-   * Saves now rather than at the end of the request, for the session's full lifetime from now on. Rejects with the
-   * store's error, or with `ERR_SESSION_SERIALIZE` when the data is not JSON (a cycle, a BigInt).
+   * Saves the session now instead of at the end of the request, and extends it to its full lifetime. Fails with the
+   * store's error, or with `ERR_SESSION_SERIALIZE` when the data cannot be written as JSON (a cycle, a BigInt).
    */
   save(callback: ErrorCallback): this
   save(): Promise<void>
@@ -134,16 +135,16 @@ export class Session {
   }
 
   /**
-   * Replaces `req.session` by what the store holds now, dropping changes that were not saved.
-   * Rejects with `failed to load session` when the session is gone.
+   * Replaces `req.session` by what the store holds now; unsaved changes are lost. Fails with the store's error, or with
+   * `ERR_SESSION_MISSING`, "failed to load session" as in express-session, when the store holds no such session.
    */
   reload(callback: ErrorCallback): this
   reload(): Promise<void>
   reload(callback?: ErrorCallback): this | Promise<void> {
     const { req } = this
-    const open = (found: FoundSession): void => {
+    const replace = (found: FoundSession): void => {
       const life = req[LIFE]
-      // The app has ended it meanwhile.
+      // The app has destroyed the session in the meantime.
       if (req.session === undefined || req.session === null) return
       const { id } = found.slot
       if (id !== this.id) {
@@ -157,10 +158,13 @@ export class Session {
         life?.applyTraits(session)
       }
     }
-    return settleFor(this, () => chain(recordOf(this).reload(), open), callback) as this | Promise<void>
+    return settleFor(this, () => chain(recordOf(this).reload(), replace), callback) as this | Promise<void>
   }
 
-  /** Ends the session: `req.session` is gone at once, the record when the store says so. */
+  /**
+   * Destroys the session. `req.session` is gone at once, the stored session when the promise resolves or the callback is
+   * called. Fails with the store's error.
+   */
   destroy(callback: ErrorCallback): this
   destroy(): Promise<void>
   destroy(callback?: ErrorCallback): this | Promise<void> {
@@ -168,15 +172,15 @@ export class Session {
     if (life?.keepsObject) emptyOut(this)
     else delete this.req.session
     life?.ending(this)
-    const end = (): Awaitable<void> => chain(recordOf(this).destroy(), () => life?.ended(this))
-    return settleFor(this, end, callback) as this | Promise<void>
+    const destroy = (): Awaitable<void> => chain(recordOf(this).destroy(), () => life?.ended(this))
+    return settleFor(this, destroy, callback) as this | Promise<void>
   }
 
   /**
-   * Replaces the session by an empty one under a new id: do it whenever a user signs in
-   * (OWASP Session Management, "Renew the Session ID After Any Privilege Level Change").
-   * `keep: true` carries the data and the cookie's lifetime over. Use `req.session` afterwards, not this object: without
-   * a callback the new session is there at once, with one when it is called, as in express-session.
+   * Destroys the session and gives the request an empty one under a new id. Call it whenever a user signs in (OWASP
+   * Session Management, "Renew the Session ID After Any Privilege Level Change"). `keep: true` keeps the data and the
+   * cookie's lifetime. Use `req.session` afterwards, not this object: without a callback it is the new session at once,
+   * with one when that is called, as in express-session. Fails with the store's error; the new session exists even then.
    */
   regenerate(callback: ErrorCallback): this
   regenerate(options: RegenerateOptions, callback: ErrorCallback): this
@@ -199,18 +203,18 @@ export class Session {
 }
 
 export interface RegenerateOptions {
-  /** Carries the data over to the new id. Default `false`. */
+  /** Keeps the data and the cookie's lifetime. Default `false`. */
   keep?: boolean
 }
 
 export type { Flash, FlashMessages }
 
-/** Gives a session the id that it has now; the app can only read it. */
+/** Sets `session.id`, which apps can only read. */
 export function setId(session: object, id: unknown): void {
   Object.defineProperty(session, 'id', { value: id, configurable: true, writable: false, enumerable: false })
 }
 
-/** Runs a session's method: the response waits for it, and its callback is called as the host wants it. */
+/** Runs the work of a session method. The response waits for it, and for its callback where the host wants that. */
 function settleFor(
   session: Session,
   work: () => Awaitable<void>,
@@ -222,7 +226,7 @@ function settleFor(
   return life.track(ObservedPromise.of(work))
 }
 
-/** Defines a property that is not part of the data. */
+/** Defines a property that is not enumerable and so not part of the data. */
 export function hide(session: object, key: PropertyKey, value: unknown, writable = true): void {
   Object.defineProperty(session, key, {
     value,
@@ -232,32 +236,32 @@ export function hide(session: object, key: PropertyKey, value: unknown, writable
   })
 }
 
-/** Whether the app, or a library, has put its own `save` in place of ours. */
+/** Whether an app or a library has replaced the `save` method of this session. */
 export function hasOwnSave(session: Session): boolean {
   return session.save !== Session.prototype.save
 }
 
-/** The record behind a session; one that was made by hand gets its own. */
+/** @throws TypeError for a session that was made with `new Session` by somebody else than this package. */
 function recordOf(session: Session): SessionRecord {
   const record = session[RECORD]
   if (record) return record
   throw new TypeError('this session belongs to no request; make it with store.createSession(req, data)')
 }
 
-/** The session's cookie. Where the app has put something else in its place, a cookie is made of that. */
+/** The session's cookie. If the app has assigned another value to `session.cookie`, makes a cookie of that. */
 export function cookieOf(session: Session): Cookie {
-  const given: unknown = session.cookie
+  const assigned: unknown = session.cookie
   const record = session[RECORD]
-  if (given instanceof Cookie || isCookie(given) || !record) return given as Cookie
+  if (assigned instanceof Cookie || isCookie(assigned) || !record) return assigned as Cookie
   const last = record.cookie
   const configured = session.req[LIFE]?.newCookie() ?? (last ? reviveCookie(last.data) : new Cookie())
   copyFacts(last, configured)
-  session.cookie = cookieFrom(given, configured, last)
+  session.cookie = cookieFrom(assigned, configured, last)
   record.cookie = session.cookie
   return session.cookie
 }
 
-/** Makes `req.session` of what was loaded. `cookie`: its cookie, where the request has made that already. */
+/** Makes `req.session` from a loaded record. `cookie`: its cookie, if the request has revived that already. */
 export function openSession(req: StoreRequest, record: SessionRecord, cookie?: Cookie, id = record.id): Session {
   const { snapshot } = record as { snapshot: Snapshot }
   const session = new Session(req, snapshot.open(), id)
@@ -266,17 +270,17 @@ export function openSession(req: StoreRequest, record: SessionRecord, cookie?: C
   return session
 }
 
-/** The record behind a session that was loaded for this request. */
+/** The record of a session that was loaded for this request. */
 export function loadedRecord(req: StoreRequest, found: FoundSession): SessionRecord {
   return SessionRecord.loaded(found, ownerOf(req), req[LIFE]?.keepsUnmodified === true)
 }
 
-/** The request's life. A session outside of any request is merged. */
+/** The owner of a request's record. Without a middleware, as for `store.load`, changes are merged. */
 function ownerOf({ [LIFE]: life }: StoreRequest): RecordOwner {
   return life ?? { overwrites: false }
 }
 
-/** Makes this very object what was loaded, for apps that hold on to it. */
+/** Fills a session object with a loaded record instead of replacing it, for hosts with `keepsObject`. */
 function reopenSession(session: Session, record: SessionRecord): void {
   const { snapshot } = record as { snapshot: Snapshot }
   emptyOut(session)
@@ -285,27 +289,28 @@ function reopenSession(session: Session, record: SessionRecord): void {
   bind(session, record, reviveCookie(snapshot.cookie))
 }
 
+/** Connects a session with its cookie and its record. */
 function bind(session: Session, record: SessionRecord, cookie: Cookie): void {
   session.cookie = cookie
   record.cookie = cookie
   session[RECORD] = record
 }
 
-/** Puts data into a session, except under the names of its methods. */
+/** Copies data into a session. Skips keys that are the names of its methods. */
 export function fill(session: Session, data: object): void {
   for (const key in data) {
     const value = (data as Record<string, unknown>)[key]
     if (key === 'flash') writeFlash(session, value, true)
-    else if (holds(session, key) || !(key in session)) (session as unknown as Record<string, unknown>)[key] = value
+    else if (hasData(session, key) || !(key in session)) (session as unknown as Record<string, unknown>)[key] = value
   }
 }
 
-/** Whether the session holds data under `key`. */
-function holds(session: object, key: string): boolean {
+/** Whether the app has data under this key. */
+function hasData(session: object, key: string): boolean {
   return key !== 'cookie' && Object.prototype.propertyIsEnumerable.call(session, key)
 }
 
-/** Makes `req.session` a new one, which the store does not hold under this slot's id. */
+/** Gives the request a new session under the slot's id. Nothing is stored yet. */
 export function newSession(req: StoreRequest, slot: SessionSlot, cookie: Cookie): Session {
   const session = new Session(req, undefined, slot.id)
   bind(session, SessionRecord.create(slot, ownerOf(req)), cookie)
@@ -313,36 +318,36 @@ export function newSession(req: StoreRequest, slot: SessionSlot, cookie: Cookie)
   return session
 }
 
-/** Makes this very object the request's new session, for apps that hold on to it. */
+/** Empties a session object and gives it a new id instead of replacing it, for hosts with `keepsObject`. */
 export function renewSession(session: Session, slot: SessionSlot, cookie: Cookie): void {
   emptyOut(session)
   setId(session, slot.id)
   bind(session, SessionRecord.create(slot, ownerOf(session.req)), cookie)
 }
 
-/** Takes the data out of a session. */
+/** Deletes data from a session: all of it, or that under `keys`. */
 export function emptyOut(session: Session, keys: string[] = Object.keys(session)): void {
   const target = session as unknown as Record<string, unknown>
-  for (const key of keys) if (holds(session, key)) delete target[key]
+  for (const key of keys) if (hasData(session, key)) delete target[key]
 }
 
 /** Gives the request a new, empty session. */
-function startAnew(req: StoreRequest): Session {
+function generate(req: StoreRequest): Session {
   const life = req[LIFE]
   if (life) life.generate()
   else (req.sessionStore as { generate(req: StoreRequest): void }).generate(req)
   return req.session as Session
 }
 
-/** What a request knows of a session that goes on under a new id. */
+/** What `regenerate({ keep: true })` copies to the new session. */
 interface Kept {
   /** The data as JSON. */
   readonly data: string
   readonly cookie: CookieData
 }
 
-/** `atOnce`: the new session is there when this returns, otherwise when the store has ended the old one. */
-function regenerate(session: Session, keep: boolean, atOnce: boolean): Awaitable<void> {
+/** `immediately`: makes the new session synchronously, otherwise when the store has destroyed the old one. */
+function regenerate(session: Session, keep: boolean, immediately: boolean): Awaitable<void> {
   const { req } = session
   const record = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
   const old = keep ? { ...session, cookie: reviveCookie(cookieOf(session).data) } : undefined
@@ -351,24 +356,24 @@ function regenerate(session: Session, keep: boolean, atOnce: boolean): Awaitable
 
   const start = (): void => {
     if (next) return
-    const started = startAnew(req)
+    const started = generate(req)
     next = { session: started, cookie: started.cookie.data }
     if (!old) return
     const { cookie, ...data } = old
     Object.assign(started, data)
     setCookie(started, cookie)
   }
-  const finish = (held: object | undefined): void => {
+  const finish = (stored: object | undefined): void => {
     start()
-    if (kept && next) bringAlong(next.session, kept, (held ?? { cookie: next.cookie }) as WithCookie)
+    if (kept && next) mergeStored(next.session, kept, (stored ?? { cookie: next.cookie }) as WithCookie)
   }
-  // As in express-session, the new session is there even when the old one could not be destroyed.
+  // As in express-session, the request gets a new session even if the store cannot destroy the old one.
   const fail = (error: unknown): never => {
     start()
     throw error
   }
 
-  if (atOnce) start()
+  if (immediately) start()
   let finished: Awaitable<void>
   try {
     finished = chain(old ? record.take(old) : chain(record.destroy(), () => undefined), finish)
@@ -376,26 +381,29 @@ function regenerate(session: Session, keep: boolean, atOnce: boolean): Awaitable
     return fail(error)
   }
   if (!isPromise(finished)) return undefined
-  // What is saved under the new id must not come before what others have made of the session.
+  // A save under the new id must wait until the changes of other requests were merged.
   if (kept) next?.session[RECORD]?.after(finished)
   return finished.catch(fail)
 }
 
 type WithCookie = { cookie: Cookie | CookieData }
 
-/** Adds what others have stored under the old id, the end of the session included, to what this request has made of it since. */
-function bringAlong(session: Session, kept: Kept, held: WithCookie): void {
-  const data = serializeData(held)
+/**
+ * Merges what other requests have stored under the old id into the new session. `stored`: the last record under the old
+ * id, or only a cookie if another request has destroyed the session: then what was kept of its data goes.
+ */
+function mergeStored(session: Session, kept: Kept, stored: WithCookie): void {
+  const data = serializeData(stored)
   if (data !== kept.data) {
     const merged = mergeData(kept.data, serializeData(session), data)
     emptyOut(session)
     fill(session, JSON.parse(merged))
   }
-  const cookie = isCookie(held.cookie) ? held.cookie.data : held.cookie
+  const cookie = isCookie(stored.cookie) ? stored.cookie.data : stored.cookie
   setCookie(session, mergeCookie(kept.cookie, cookieOf(session).data, cookie))
 }
 
-/** Gives a session another cookie, for the id that it has. */
+/** Replaces a session's cookie, but keeps the facts that belong to its id. */
 function setCookie(session: Session, cookie: Cookie): void {
   const record = recordOf(session)
   copyFacts(record.cookie, cookie)

@@ -1,17 +1,16 @@
-// A session as JSON: what a store held when it was read, and what a request made of it.
-// Pure; knows no store and no host.
+// A session's record as JSON: a snapshot of what a store held, and what a request writes. Pure: no store, no host.
 
 import { type Cookie, type CookieData, isCookie } from './cookie.ts'
 import { SessionError } from './errors.ts'
 import { withPlainFlash } from './flash.ts'
 
-/** A record as a store hands it over: its JSON, or the object made of it. */
+/** A record as a store returns it: JSON, or the parsed object. */
 export type Stored = string | StoredObject
 export type StoredObject = Record<string, unknown> & { cookie: CookieData }
 
 const HEAD = '{"cookie":'
 
-/** A session's data (everything but its cookie) as JSON. @throws SessionError when it has a cycle or a BigInt. */
+/** A session's data, all but its cookie, as JSON. @throws SessionError `ERR_SESSION_SERIALIZE` for a cycle or a BigInt. */
 export function serializeData(session: object): string {
   const { cookie: _, ...data } = session as Record<string, unknown>
   try {
@@ -22,23 +21,24 @@ export function serializeData(session: object): string {
   }
 }
 
-/** The record's JSON from its two parts, the cookie always first, so that it can be read alone. */
+/** Joins the JSON of a cookie and of data to that of a record. The cookie comes first, so that it can be parsed alone. */
 export function joinRecord(cookie: string, data: string): string {
   return data === '{}' ? `${HEAD}${cookie}}` : `${HEAD}${cookie},${data.slice(1)}`
 }
 
+/** A record in two parts, of which only the cookie was parsed. */
 export interface RecordParts {
   readonly cookie: CookieData
   /** The data as JSON. */
   readonly data: string
-  /** The cookie as it stands in the record. */
+  /** The cookie's JSON, exactly as in the record. */
   readonly cookieText: string
 }
 
-/** The two parts of a record whose cookie comes first, without parsing its data; undefined for any other JSON. */
+/** Splits a record without parsing its data; undefined if the cookie does not come first. */
 export function splitRecord(json: string): RecordParts | undefined {
   if (!json.startsWith(`${HEAD}{`)) return undefined
-  // A `}` inside a string of the cookie ends a slice that does not parse: look for the next, a few times.
+  // A `}` may be in a string of the cookie: then the slice does not parse, and the next `}` is tried.
   let end = json.indexOf('}', HEAD.length)
   for (let tries = 0; end !== -1 && tries < 4; tries++, end = json.indexOf('}', end + 1)) {
     const after = json[end + 1]
@@ -52,7 +52,7 @@ export function splitRecord(json: string): RecordParts | undefined {
   return undefined
 }
 
-/** The cookie of a record; undefined where there is none. */
+/** The cookie of a record; undefined if it has none or is not JSON. */
 export function cookieIn(json: string): CookieData | undefined {
   const parts = splitRecord(json)
   if (parts) return parts.cookie
@@ -63,7 +63,7 @@ export function cookieIn(json: string): CookieData | undefined {
   }
 }
 
-/** A record with another cookie. */
+/** A record with its cookie replaced. @throws SyntaxError when it is not JSON. */
 export function withCookie(json: string, cookie: Cookie | CookieData): string {
   const parts = splitRecord(json)
   if (parts) return joinRecord(JSON.stringify(cookie), parts.data)
@@ -77,22 +77,23 @@ function parseObject(json: string): StoredObject {
   throw new SyntaxError('it is JSON, but no session')
 }
 
-/** What a store held when the session was read. Its data is parsed only when somebody looks at it. */
+/** A session as a store held it when it was read. Its data is parsed only when it is needed. */
 export class Snapshot {
   readonly #object: StoredObject | undefined
   readonly #parts: RecordParts | undefined
   #data: string | undefined
 
   /**
-   * `fallback`: the cookie of a record that has none, as promise-style stores may keep them.
-   * @throws SyntaxError for a text that is no object, and for an object that cannot be a session what reading its cookie
-   * throws: express-session's TypeError.
+   * `fallback`: the cookie for a record without one, as bunWay and bun-router allow.
+   * @throws SyntaxError for text that is not the JSON of an object. @throws TypeError, as express-session does, for an
+   * object without a cookie.
    */
   constructor(stored: Stored, fallback?: CookieData) {
     if (typeof stored === 'string') this.#parts = splitRecord(stored)
     if (!this.#parts) {
       this.#object = typeof stored === 'string' ? parseObject(stored) : stored
       if (fallback && !this.#object.cookie) this.#object = { ...withFlash(this.#object), cookie: fallback }
+      // Throws for a record without a cookie.
       void this.#object.cookie.expires
     }
   }
@@ -102,22 +103,22 @@ export class Snapshot {
     return (this.#parts ?? (this.#object as StoredObject)).cookie
   }
 
-  /** The data as JSON. Of a store that hands over objects: read it before anybody can change the object. */
+  /** The data as JSON. If the store returned an object, read this before the app can change it. */
   get data(): string {
     this.#data ??= this.#parts?.data ?? serializeData(this.#object as StoredObject)
     return this.#data
   }
 
   /**
-   * The data as our own `JSON.stringify` writes it. Another writer may have spaced or escaped it otherwise, which shows
-   * in its cookie. @throws SyntaxError when the data is not JSON.
+   * The data as `JSON.stringify` writes it, so that it can be compared. Other writers may use other spaces and escapes:
+   * their cookie shows whether they do. @throws SyntaxError when the data is not JSON.
    */
   get canonicalData(): string {
     if (!this.#parts || JSON.stringify(this.#parts.cookie) === this.#parts.cookieText) return this.data
     return JSON.stringify(JSON.parse(this.data))
   }
 
-  /** The record as an object of the caller's own. @throws SyntaxError when its data is not JSON. */
+  /** The record as an object, which the caller may change. @throws SyntaxError when the data is not JSON. */
   open(): StoredObject {
     if (this.#parts)
       return {
@@ -128,19 +129,19 @@ export class Snapshot {
   }
 }
 
-/** bunWay's own session keeps its flash messages under another name. */
+/** Renames `_flash`, where bunWay's built-in session stores its flash messages. */
 function withFlash({ _flash, ...record }: StoredObject): Record<string, unknown> {
   return _flash === undefined ? record : { flash: _flash, ...record }
 }
 
-/** A session on its way to a store: each part is made only for the store that wants it. */
+/** A record to be written. Each form of it, object or JSON, is made only when a store asks for it. */
 export class Outgoing {
-  /** The browser will be told that the session lives on: a store must not take that for granted. */
+  /** The response tells the browser that the session was extended: the store must not skip writing the new date. */
   cookieWillBeSent = false
-  /** The id that the session has until this has been written: of the two, one is to be counted. */
+  /** The session's id before a renewal. While both ids are stored, a store counts only one of them. */
   replaces: string | undefined
   readonly cookie: Cookie
-  /** The cookie's attributes at this moment: the app may change them while the store is at work. */
+  /** A copy of the cookie's attributes: the app may change the cookie while the store writes. */
   readonly attributes: CookieData
   readonly #session: () => object
   #data: string | undefined
@@ -153,12 +154,12 @@ export class Outgoing {
     this.#data = data
   }
 
-  /** It is no session, but what is left under an id that was renewed: a session to nobody who counts or lists them. */
+  /** This is a pointer from a renewed id to the new one. Stores do not count or list it as a session. */
   get isPointer(): boolean {
     return false
   }
 
-  /** The live session, for stores that serialise it themselves, by whatever means. */
+  /** The session object, for stores that serialise it themselves. */
   get session(): object {
     return withPlainFlash(this.#session())
   }

@@ -24,20 +24,20 @@ export type AllCallback = (error: any, sessions?: SessionData[] | { [sid: string
 export type LengthCallback = (error: any, length?: number) => void
 
 /**
- * The contract of express-session's stores. A missing, expired or never issued id is not an error: `get` answers
- * with nothing, `destroy` and `touch` do nothing. An error says that the store could not do its work.
+ * The base class of stores, with the contract of express-session's. An id that is unknown or has expired is not an error:
+ * `get` calls back with nothing, `destroy` and `touch` do nothing. An error means that the store could not do its work.
  * `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work.
  */
 declare abstract class StoreBase extends EventEmitter {
   constructor(options?: unknown)
 
-  /** Destroys the request's session and gives it a new one. */
+  /** Destroys the request's session and gives the request a new one, even if destroying fails. */
   regenerate(req: StoreRequest, callback: ErrorCallback): void
-  /** Loads a `Session` outside of a request; `undefined` when there is none. */
+  /** Loads a session outside of a request; calls back with `undefined` if there is none. */
   load(sid: string, callback: GetCallback): void
-  /** Makes `req.session` from what `get` answered. */
+  /** Makes `req.session` of a record, as `get` gives it. */
   createSession(req: StoreRequest, session: SessionData): Session & SessionData
-  /** Gives the request a new session; assigned by `session()`, so the last middleware on a store wins. */
+  /** Gives the request a new session. `session()` assigns it: that of the last middleware on a store counts. */
   generate?(req: StoreRequest): void
 
   abstract get(sid: string, callback: GetCallback): void
@@ -59,11 +59,11 @@ Object.setPrototypeOf(Store.prototype, EventEmitter.prototype)
 Object.setPrototypeOf(Store, EventEmitter)
 
 Store.prototype.regenerate = function regenerate(req: StoreRequest, callback: ErrorCallback): void {
-  const renew = (error?: unknown): void => {
+  const generate = (error?: unknown): void => {
     this.generate?.(req)
     callback(error)
   }
-  settle(undefined, () => chain(slotIn(this, req.sessionID).end(), () => undefined), renew)
+  settle(undefined, () => chain(slotIn(this, req.sessionID).end(), () => undefined), generate)
 }
 
 Store.prototype.load = function load(sid: string, callback: GetCallback): void {
@@ -81,12 +81,12 @@ Store.prototype.createSession = function createSession(req: StoreRequest, data: 
   return openSession(req, loadedRecord(req, { ...found, fromApp: true })) as Session & SessionData
 }
 
-/** A session of a store, for who belongs to no middleware. */
+/** The slot of a session for a caller without a middleware. */
 function slotIn(store: Store, id: unknown): SessionSlot {
   return new SessionSlot(portOf(store as AnyStore), id as string, ownerOf(store).secrets)
 }
 
-/** A store of any other package: what `session()` needs of it, whatever its types say of sessions and requests. */
+/** The methods that `session()` needs of a store of another package, whose types may differ in all else. */
 export interface CallbackStore {
   // biome-ignore lint/suspicious/noExplicitAny: see above
   get(sid: string, callback: (error: any, session?: any) => void): unknown
@@ -98,7 +98,10 @@ export interface CallbackStore {
 /** A store whose methods return promises, as bunWay and bun-router document theirs. */
 export interface PromiseStore {
   get(sid: string): Promise<object | null | undefined>
-  /** `ttl`: the time the session has left, in ms (in seconds under `unisession/bun-router`); undefined when its cookie sets no date. */
+  /**
+   * `ttl`: how long the session lasts, in milliseconds, under `unisession/bun-router` in seconds; undefined if its cookie
+   * has no date.
+   */
   set(sid: string, session: never, ttl?: number): Promise<unknown>
   destroy(sid: string): Promise<unknown>
   touch?(sid: string, second: never): Promise<unknown>

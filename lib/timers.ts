@@ -1,91 +1,91 @@
-// Waiting that no test can stop by faking clocks and timers. Test runners replace what the globals and the modules
-// give (`setTimeout`, `setImmediate`, `nextTick`, `queueMicrotask`, `performance`, `hrtime`), some before this package is
-// loaded; jsdom has other timers than Node, or none. What a request waits for goes through here.
+// Timers for everything that a request waits for. They work when a test fakes clocks and timers: test runners replace
+// `setTimeout`, `setImmediate`, `nextTick`, `queueMicrotask`, `performance` and `hrtime`, some of them before this package
+// is loaded, and jsdom's timers differ from Node's.
 
 import { randomBytes } from 'node:crypto'
 import { MessageChannel } from 'node:worker_threads'
 
-/** Milliseconds of a clock that only goes forward. */
+/** A monotonic clock, in milliseconds. */
 export function now(): number {
   return process.uptime() * 1000
 }
 
 /**
- * Calls a function of the app from within a promise's reaction. What it throws is thrown as usual, an uncaught
- * exception, where the promise would make a rejection of it.
+ * Calls a function of the app from a promise's handler. What it throws becomes an uncaught exception, as from any
+ * callback, instead of a rejection of that promise.
  */
-export function callFree<Args extends unknown[]>(call: (...args: Args) => unknown, ...args: Args): void {
+export function callOutsidePromise<Args extends unknown[]>(call: (...args: Args) => unknown, ...args: Args): void {
   try {
     call(...args)
   } catch (error) {
-    // The next callback that comes from outside of JavaScript, by something that nobody fakes.
+    // Throws from a native callback. `randomBytes` has one that no test fakes.
     randomBytes(1, () => {
       throw error
     })
   }
 }
 
-/** Calls a function of the app as soon as the running code is through. */
+/** Calls a function of the app in a microtask, after the running code. Throws like {@link callOutsidePromise}. */
 export function soon<Args extends unknown[]>(call: (...args: Args) => unknown, ...args: Args): void {
-  Promise.resolve().then(() => callFree(call, ...args))
+  Promise.resolve().then(() => callOutsidePromise(call, ...args))
 }
 
-/** What the timers were when this package was loaded. */
-const atLoad = { setTimeout: globalThis.setTimeout, setImmediate: globalThis.setImmediate }
+/** The global timers when this package was loaded. */
+const originals = { setTimeout: globalThis.setTimeout, setImmediate: globalThis.setImmediate }
 
-/** Whether a global timer is there and the runtime's own: the libraries that fake them mark theirs by a `clock`. */
-function isReal(name: keyof typeof atLoad): boolean {
+/** Whether a global timer exists and is the runtime's own: libraries that fake timers put a `clock` property on theirs. */
+function isReal(name: keyof typeof originals): boolean {
   const timer: unknown = globalThis[name]
-  return typeof timer === 'function' && timer === atLoad[name] && !('clock' in timer)
+  return typeof timer === 'function' && timer === originals[name] && !('clock' in timer)
 }
 
-/** A timer that has been set. */
+/** A timer that was started with {@link alarm}. */
 export interface Alarm {
-  /** It keeps no process alive. */
+  /** Lets the process exit while the timer runs. */
   unref(): Alarm
   cancel(): void
 }
 
-/** ECMAScript 2024. */
+/** ECMAScript 2024; TypeScript's library for the target does not declare it. */
 const { waitAsync } = Atomics as unknown as {
   waitAsync(cell: Int32Array, index: 0, value: 0, ms: number): { value: Promise<string> }
 }
 
-/** Calls after `ms` milliseconds, also where the timers are faked. */
+/** Calls `ring` after `ms` milliseconds, even when timers are faked. */
 export function alarm(ms: number, ring: () => void): Alarm {
-  let over = false
-  let unfaked: Unfaked | undefined
-  const end = (): void => {
-    over = true
+  let isDone = false
+  let realTimer: AtomicsTimer | undefined
+  const cancel = (): void => {
+    isDone = true
     clearTimeout(timer as NodeJS.Timeout)
-    unfaked?.cancel()
+    realTimer?.cancel()
   }
-  const go = (): void => {
-    if (over) return
-    end()
+  const fire = (): void => {
+    if (isDone) return
+    cancel()
     ring()
   }
-  const timer: number | { unref(): unknown } = setTimeout(go, ms)
-  if (!isReal('setTimeout')) unfaked = new Unfaked(ms, go)
+  const timer: number | { unref(): unknown } = setTimeout(fire, ms)
+  if (!isReal('setTimeout')) realTimer = new AtomicsTimer(ms, fire)
   return {
     unref() {
       unref(timer)
-      unfaked?.unref()
+      realTimer?.unref()
       return this
     },
-    cancel: end,
+    cancel,
   }
 }
 
-/** A timer that is made of none. */
-class Unfaked {
+/** A timer that uses no timer function: it waits on a cell of shared memory until the wait times out. */
+class AtomicsTimer {
   readonly #cell = new Int32Array(new SharedArrayBuffer(4))
-  /** What is waited for keeps no process alive; an open port does. */
+  /** Keeps the process alive while it is open; the wait itself does not. */
   readonly #port = new MessageChannel().port1
 
   constructor(ms: number, ring: () => void) {
     this.#port.ref()
-    // Nobody wakes it: the time runs out.
+    // Only `cancel` notifies the cell; otherwise the wait times out.
     waitAsync(this.#cell, 0, 0, Math.max(ms, 1)).value.then(ring)
   }
 
@@ -99,21 +99,25 @@ class Unfaked {
   }
 }
 
-/** In jsdom a timer is a number. */
+/** Lets the process exit while the timer runs. In jsdom a timer is a number, which cannot be unreferenced. */
 function unref(timer: number | { unref(): unknown }): void {
   if (typeof timer === 'object') timer.unref()
 }
 
+/** Resolves after `ms` milliseconds, even when timers are faked. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => void alarm(ms, resolve))
 }
 
-/** Lets the event loop turn once. */
+/** Resolves in a later turn of the event loop. */
 export function turn(): Promise<void> {
   return isReal('setImmediate') ? new Promise((resolve) => setImmediate(resolve)) : sleep(0)
 }
 
-/** Calls after `ms` milliseconds of the clock that tests fake, for work that nobody waits for; keeps no process alive. */
+/**
+ * Calls `work` after `ms` milliseconds, for work that nothing waits for. Tests can fake this timer. It lets the process
+ * exit.
+ */
 export function inBackground(ms: number, work: () => void): void {
   unref(setTimeout(work, ms))
 }

@@ -9,7 +9,7 @@ import { Lifecycle } from '../request/lifecycle.ts'
 import type { Service } from '../request/service.ts'
 import type { Session, SessionData } from '../session.ts'
 import type { Store } from '../store.ts'
-import { callFree, soon } from '../timers.ts'
+import { callOutsidePromise, soon } from '../timers.ts'
 import { isRemovedWithResponse } from '../withheld.ts'
 import { Connection, headersSent } from './connection.ts'
 
@@ -97,8 +97,8 @@ export function serveConnect(service: Service, req: IncomingMessage, res: Server
   // `next` runs outside of the promise: an exception of a handler must not become a rejection here.
   if (isPromise(loading)) {
     loading.then(
-      () => callFree(next),
-      (error) => callFree(next, error),
+      () => callOutsidePromise(next),
+      (error) => callOutsidePromise(next, error),
     )
   } else next()
 }
@@ -305,7 +305,7 @@ class HeldResponse {
     this.#freeze()
     const finish = (): void => this.#finish(args)
     const fail = (error: unknown): void => this.#fail(error, args)
-    committing.then(finish, fail).catch((error) => callFree(this.#next, error))
+    committing.then(finish, fail).catch((error) => callOutsidePromise(this.#next, error))
   }
 
   /** Makes the response look sent. */
