@@ -1,13 +1,13 @@
-// What the package tells the people who run it: debug lines, deprecations, warnings.
+// Output for the people who run an app: debug lines, deprecations and warnings.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { format } from 'node:util'
 
 const NAMESPACE = 'unisession'
-/** Names under which people already switch express-session's output on and off. */
+/** Names in DEBUG and NO_DEPRECATION that apply to this package; apps have set express-session's already. */
 const NAMES: readonly string[] = [NAMESPACE, 'express-session']
 
-/** Each cause of a warning by a stable name, under which docs/troubleshooting.md has its meaning and its cure. */
+/** Stable codes of warnings. docs/troubleshooting.md has a section for each, with its causes and cures. */
 export type WarningCode =
   | 'WARN_SESSION_CACHE_PUBLIC'
   | 'WARN_SESSION_CHANGED_LATE'
@@ -32,7 +32,7 @@ export type WarningCode =
   | 'WARN_SESSION_STORE'
   | 'WARN_SESSION_STORE_SILENT'
 
-/** True when `list`, as in DEBUG or NO_DEPRECATION, has one of `names` (`*` is a wildcard, `-name` excludes). */
+/** Whether a list, as in DEBUG or NO_DEPRECATION, contains one of `names`: `*` is a wildcard, `-name` excludes a name. */
 export function listed(list: string | undefined, names: readonly string[] = NAMES): boolean {
   let found = false
   for (const entry of (list ?? '').split(/[\s,]+/)) {
@@ -49,41 +49,43 @@ export function listed(list: string | undefined, names: readonly string[] = NAME
   return found
 }
 
-/** Whether `DEBUG` asks for our lines; check it before building an expensive message. */
+/** Whether debug lines are printed; check it before making an expensive message. */
 export const debugging: boolean = listed(process.env.DEBUG)
 
-/** The request that is served, as its method and path. */
+/** The method and path of the request that is being served. */
 const requests = new AsyncLocalStorage<string>()
 
-/** Runs `serve`; debug lines of what comes of it begin with `request`, its method and path. */
+/** Runs `serve`. Debug lines printed by it, or by what it starts, begin with `request`: a method and a path. */
 export function debugRequest<T>(request: string, serve: () => T): T {
   return requests.run(request, serve)
 }
 
-/** Explains a decision in one line on stderr when `DEBUG=unisession`. */
+/** Prints a line to stderr if `DEBUG` contains `unisession` or `express-session`. Takes a format as `util.format` does. */
 export function debug(message: string, ...args: unknown[]): void {
   if (!debugging) return
   const request = requests.getStore()
   process.stderr.write(`${NAMESPACE} ${request ? `${request} ` : ''}${format(message, ...args)}\n`)
 }
 
-/** An id for the log: enough to follow it, too little to use it. */
+/** The beginning of an id, for debug lines: enough to tell sessions apart, not enough to use one. */
 export function shorten(id: string): string {
   return debugging ? `${id.slice(0, 6)}…` : ''
 }
 
-const said = new Set<string>()
+/** The messages that were printed. Each is printed only once. */
+const printed = new Set<string>()
 
-function once(message: string): boolean {
-  if (said.has(message)) return false
-  said.add(message)
+/** Whether a message has not been printed before. Counts it as printed from now on. */
+function isFirst(message: string): boolean {
+  if (printed.has(message)) return false
+  printed.add(message)
   return true
 }
 
 /**
- * Announces a deprecated use once, the way `depd` does for express-session: silenced by
- * `NO_DEPRECATION=express-session`, handed to `process.on('deprecation')` when somebody listens,
- * printed on stderr otherwise.
+ * Reports a deprecated use, as `depd` does for express-session: emits the process event `deprecation` if it has a
+ * listener, otherwise prints the message once to stderr. `NO_DEPRECATION=express-session` and Node's `--no-deprecation`
+ * switch it off.
  */
 export function deprecate(message: string): void {
   if (listed(process.env.NO_DEPRECATION) || process.argv.includes('--no-deprecation')) return
@@ -96,16 +98,16 @@ export function deprecate(message: string): void {
     processEvents.emit('deprecation', error)
     return
   }
-  if (once(message)) process.stderr.write(`express-session deprecated ${message}\n`)
+  if (isFirst(message)) process.stderr.write(`express-session deprecated ${message}\n`)
 }
 
 /**
- * Warns of what works otherwise than somebody will have meant: once a process for each `message`, which says the cure,
- * too. `detail`, such as an error, does not count. Silenced by `NO_WARNING=<code>` (a list, `*` is a wildcard) and by
- * Node's `--disable-warning=<code>`.
+ * Emits a process warning about a use that will not do what was meant. The message includes the cure. Emits each message
+ * once per process; `detail`, such as an error, is printed with it but not compared. `NO_WARNING=<code>` (a list, `*` is
+ * a wildcard) and Node's `--disable-warning=<code>` switch it off.
  */
 export function warn(code: WarningCode, message: string, detail?: string): void {
-  if (listed(process.env.NO_WARNING, [code]) || !once(message)) return
+  if (listed(process.env.NO_WARNING, [code]) || !isFirst(message)) return
   const address = `unisession: docs/troubleshooting.md#${code.toLowerCase()}`
   process.emitWarning(message, {
     type: 'SessionWarning',

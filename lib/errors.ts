@@ -1,6 +1,6 @@
-// The errors this package makes itself. A store's own errors travel unchanged.
+// The errors that this package makes. Errors of a store are passed on unchanged.
 
-/** Stable names for what went wrong; safe to compare with, unlike messages. */
+/** Stable codes of errors. Compare these: messages may change. */
 export type SessionErrorCode =
   | 'ERR_SESSION_CROSS_SITE'
   | 'ERR_SESSION_HOST'
@@ -13,11 +13,11 @@ export type SessionErrorCode =
   | 'ERR_SESSION_STORE'
   | 'ERR_SESSION_TIMEOUT'
 
-/** An error of the session layer, told apart by its `code`. */
+/** An error of this package. Its `code` says which. */
 export class SessionError extends Error {
   override readonly name = 'SessionError'
   readonly code: SessionErrorCode
-  /** The status of an answer to a request that is refused; error handlers of Express and bunWay use it. */
+  /** HTTP status for the response to a refused request, which error handlers of Express and bunWay use; otherwise undefined. */
   declare readonly status?: number
 
   constructor(code: SessionErrorCode, message: string, options: { cause?: unknown; status?: number } = {}) {
@@ -28,7 +28,7 @@ export class SessionError extends Error {
   }
 }
 
-/** A wrong option: a TypeError, as express-session throws, with our code on it. */
+/** The error for a wrong option: a TypeError, as express-session throws, with the code `ERR_SESSION_OPTION`. */
 export function optionError(message: string, options?: { cause?: unknown }): TypeError & { code: SessionErrorCode } {
   return Object.assign(new TypeError(message, options), {
     code: 'ERR_SESSION_OPTION' as const,

@@ -1,5 +1,5 @@
-// What is said of options that express-session accepts though they cannot work, and of what is passed in their place.
-// Tables of rules; what has to be right because the package added it is checked where it is read.
+// Warnings about options that express-session accepts though they cannot work, and about what apps pass in place of
+// options or of a store. Most are tables of rules. The options that this package adds are checked in options.ts instead.
 
 import { createHmac } from 'node:crypto'
 import { inspect } from 'node:util'
@@ -8,13 +8,14 @@ import type { CookieOptions } from './cookie.ts'
 import { type WarningCode, warn } from './diagnostics.ts'
 import { optionError } from './errors.ts'
 
+/** Options or attributes as an app has given them, not checked yet. */
 type Given = Readonly<Record<string, unknown>>
-/** A cause, and what is to be said of `given`; where that is no text, nothing. */
-type Rule<T> = readonly [code: WarningCode, words: (given: T) => unknown]
+/** A code and a function that returns the message of a warning; any other result means that there is none. */
+type Rule<T> = readonly [code: WarningCode, messageFor: (given: T) => unknown]
 
-function apply<T>(rules: readonly Rule<T>[], given: T): void {
-  for (const [code, words] of rules) {
-    const message = words(given)
+function applyRules<T>(rules: readonly Rule<T>[], given: T): void {
+  for (const [code, messageFor] of rules) {
+    const message = messageFor(given)
     if (message && typeof message === 'string') warn(code, message)
   }
 }
@@ -22,8 +23,8 @@ function apply<T>(rules: readonly Rule<T>[], given: T): void {
 // Names.
 
 /**
- * Warns of names in `given` that are none of `known`, with the nearest that is. `of` says whose they are; `instead` has
- * what to do in place of names that are options elsewhere.
+ * Warns of names in `given` that are not in `known`, and suggests the most similar one. `of`: the owner of the options,
+ * for the message. `before`: a prefix of the names in the message. `instead`: advice for names that belong elsewhere.
  */
 export function lintNames(
   given: object,
@@ -36,23 +37,23 @@ export function lintNames(
 ): void {
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined || known.includes(name)) continue
-    const meant = nearest(name, [...known, ...Object.keys(instead)])
+    const similar = mostSimilar(name, [...known, ...Object.keys(instead)])
     let cure = '; it has no effect'
-    if (meant) cure = known.includes(meant) ? `; did you mean "${before}${meant}"?` : `: ${instead[meant]}`
+    if (similar) cure = known.includes(similar) ? `; did you mean "${before}${similar}"?` : `: ${instead[similar]}`
     warn('WARN_SESSION_OPTION_UNKNOWN', `unknown option "${before}${name}"${of && ` of ${of}`}${cure}`)
   }
 }
 
-/** The name that `name` may be a slip of: one without regard to case, else one within a few letters. */
-function nearest(name: string, known: readonly string[]): string | undefined {
-  const least = Math.min(2, Math.floor(name.length / 3))
-  const near = known
+/** The known name with the smallest edit distance; undefined if that is above a third of the name's length, or 2. */
+function mostSimilar(name: string, known: readonly string[]): string | undefined {
+  const maxEdits = Math.min(2, Math.floor(name.length / 3))
+  const candidates = known
     .map((other) => [distance(name.toLowerCase(), other.toLowerCase()), other] as const)
-    .filter(([letters]) => letters <= least)
-  return near.sort(([a], [b]) => a - b)[0]?.[1]
+    .filter(([edits]) => edits <= maxEdits)
+  return candidates.sort(([a], [b]) => a - b)[0]?.[1]
 }
 
-/** The letters to insert, delete or replace that make `b` of `a` (Levenshtein). */
+/** How many letters to insert, delete or replace to turn `a` into `b` (Levenshtein distance). */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (const [i, letter] of [...a].entries()) {
@@ -68,39 +69,40 @@ function distance(a: string, b: string): number {
 
 // Times.
 
-/** The longest lifetime that browsers grant a cookie, in seconds: 400 days (RFC 6265bis §5.5). */
+/** The longest lifetime of a cookie in browsers, in seconds: 400 days (RFC 6265bis §5.5). */
 const LONGEST_LIFETIME = 400 * 86_400
 
-/** Whether a number of milliseconds was meant in seconds: hours or days in those, and no whole time in these. */
+/** Whether a number of milliseconds was probably meant in seconds: it is whole hours or days only if read as seconds. */
 function looksLikeSeconds(ms: number): boolean {
   if (ms < 10_000) return true
   if (ms > LONGEST_LIFETIME) return false
   return (ms % 3_600 === 0 && ms % 1_000 !== 0) || (ms % 86_400 === 0 && ms % 60_000 !== 0)
 }
 
-/** Warns of a time in milliseconds that looks like one in seconds. */
+/** Warns of a time in milliseconds that looks like seconds. `option`: its name in the message. */
 export function lintMilliseconds(option: string, ms: number): void {
   if (!looksLikeSeconds(ms)) return
   warn('WARN_SESSION_LIFETIME', `${option} is ${ms} milliseconds; were seconds meant? Multiply by 1000`)
 }
 
-/** Warns of a lifetime in seconds that looks like one in milliseconds. */
+/** Warns of a lifetime in seconds that looks like milliseconds. `option`: its name in the message. */
 export function lintSeconds(option: string, seconds: number): void {
   if (seconds <= LONGEST_LIFETIME) return
   warn('WARN_SESSION_LIFETIME', `${option} is ${seconds} seconds; were milliseconds meant? Divide by 1000`)
 }
 
-/** Warns of a cookie's lifetime, in milliseconds, that cannot be meant. */
+/** Warns of a `maxAge` that is no number of milliseconds, or with which browsers keep no cookie. `option`: its name. */
 export function lintLifetime(option: string, value: unknown): void {
-  const say = (words: string): void => warn('WARN_SESSION_LIFETIME', `${option} ${words}`)
+  const warnOf = (problem: string): void => warn('WARN_SESSION_LIFETIME', `${option} ${problem}`)
   const untilClosed = 'null is for a cookie that lasts until the browser closes'
   const needed = `must be a number of milliseconds; ${untilClosed}`
   if (typeof value === 'number') {
-    if (Number.isNaN(new Date(Date.now() + value).getTime())) say(`is ${value}, and ${needed}; no cookie can be sent`)
-    else if (value <= 0) say(`is ${value}: browsers drop the cookie at once; ${untilClosed}`)
+    if (Number.isNaN(new Date(Date.now() + value).getTime()))
+      warnOf(`is ${value}, and ${needed}; no cookie can be sent`)
+    else if (value <= 0) warnOf(`is ${value}: browsers drop the cookie at once; ${untilClosed}`)
     else lintMilliseconds(option, value)
-    // A Date is deprecated, and said to be where it is used.
-  } else if (value && !(value instanceof Date)) say(`${needed}; each request will fail`)
+    // A Date works, and the setter of `cookie.maxAge` reports that it is deprecated.
+  } else if (value && !(value instanceof Date)) warnOf(`${needed}; each request will fail`)
 }
 
 // The cookie.
@@ -110,14 +112,14 @@ interface CookieGiven {
   readonly cookie: Given
 }
 
-/** Host names that a Set-Cookie header can have, with the dot in front that browsers ignore. */
+/** Host names that `Set-Cookie` can carry. Browsers ignore a dot in front (RFC 6265 §5.2.3). */
 const DOMAIN = /^\.?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i
 const isDomain = (domain: unknown): boolean => typeof domain === 'string' && DOMAIN.test(domain)
 const isOneOf = (value: unknown, ...values: string[]): boolean =>
   typeof value === 'string' && values.includes(value.toLowerCase())
 
 const COOKIE_RULES: readonly Rule<CookieGiven>[] = [
-  ['WARN_SESSION_COOKIE_PREFIX', ({ name, cookie }) => brokenPrefix(name, cookie)],
+  ['WARN_SESSION_COOKIE_PREFIX', ({ name, cookie }) => prefixMessage(name, cookie)],
   [
     'WARN_SESSION_COOKIE_INSECURE',
     ({ cookie: { secure, sameSite } }) =>
@@ -167,7 +169,7 @@ const COOKIE_RULES: readonly Rule<CookieGiven>[] = [
       ({ cookie }) =>
         typeof cookie[flag] === 'string' &&
         !(flag === 'secure' && cookie.secure === 'auto') &&
-        countsAs(`cookie.${flag}`, cookie[flag]),
+        stringFlagMessage(`cookie.${flag}`, cookie[flag]),
     ],
   ),
   [
@@ -176,29 +178,34 @@ const COOKIE_RULES: readonly Rule<CookieGiven>[] = [
       if (!expires) return undefined
       if (!(expires instanceof Date) || Number.isNaN(expires.getTime()))
         return `cookie.expires is ${inspect(expires)}, which is no Date; use maxAge, in milliseconds`
-      return hasPassed(expires) && passed(expires)
+      return hasPassed(expires) && expiryPassedMessage(expires)
     },
   ],
 ]
 
-const countsAs = (option: string, value: unknown): string =>
+const stringFlagMessage = (option: string, value: unknown): string =>
   `${option} is the string ${inspect(value)}, which counts as ${Boolean(value)}; use a boolean`
 const hasPassed = (expires: Date): boolean => expires.getTime() <= Date.now()
-const passed = (expires: Date): string =>
+const expiryPassedMessage = (expires: Date): string =>
   `cookie.expires is ${expires.toISOString()}, which has passed: no browser keeps the cookie; use maxAge, in milliseconds`
 
-/** What browsers ask of a cookie by its name, without regard to case (RFC 6265bis §4.1.3, and `__Http-` of its successor). */
-function brokenPrefix(name: string, { secure, path, domain, httpOnly }: Given): string | undefined {
+/**
+ * The message for a cookie without the attributes that its name's prefix demands; undefined if it has them. Browsers
+ * ignore the case of prefixes (RFC 6265bis §4.1.3, and `__Http-` of its successor).
+ */
+function prefixMessage(name: string, { secure, path, domain, httpOnly }: Given): string | undefined {
   const [prefix, kind = ''] = /^__(Secure|Host-Http|Host|Http)-/i.exec(name) ?? []
   if (!prefix) return undefined
   const forHost = /^host/i.test(kind)
   const forHttp = /http$/i.test(kind)
-  const holds = secure && (!forHost || (path === '/' && !domain)) && (!forHttp || httpOnly)
+  const isSatisfied = secure && (!forHost || (path === '/' && !domain)) && (!forHttp || httpOnly)
   const needs = ['secure: true', forHttp && 'httpOnly: true', forHost && 'path: "/" and no domain'].filter(Boolean)
-  return holds ? undefined : `browsers refuse the cookie "${name}": the prefix ${prefix} needs ${needs.join(', ')}`
+  return isSatisfied
+    ? undefined
+    : `browsers refuse the cookie "${name}": the prefix ${prefix} needs ${needs.join(', ')}`
 }
 
-/** Warns of attributes with which no cookie works. Of `maxAge` and `expires` the one given last counts. */
+/** Warns of cookie attributes that cannot work. Of `maxAge` and `expires` it checks the one that counts: the last given. */
 export function lintCookie(name: string, given: unknown): void {
   if (!given) return
   if (typeof given !== 'object') {
@@ -209,17 +216,17 @@ export function lintCookie(name: string, given: unknown): void {
   const last = Object.keys(given).findLast((key) => key === 'maxAge' || key === 'expires')
   const { maxAge, expires, ...cookie } = { path: '/', httpOnly: true, ...given } as Given
   if (last === 'maxAge') lintLifetime('cookie.maxAge', maxAge)
-  apply(COOKIE_RULES, { name, cookie: last === 'expires' ? { ...cookie, expires } : cookie })
+  applyRules(COOKIE_RULES, { name, cookie: last === 'expires' ? { ...cookie, expires } : cookie })
 }
 
-/** Warns of a constant date that has passed since the middleware was made. */
+/** Warns of a fixed `cookie.expires` that has passed since the middleware was made. */
 export function lintExpiry(expires: Date): void {
-  if (hasPassed(expires)) warn('WARN_SESSION_COOKIE_EXPIRES', passed(expires))
+  if (hasPassed(expires)) warn('WARN_SESSION_COOKIE_EXPIRES', expiryPassedMessage(expires))
 }
 
 // The options.
 
-/** The names of express-session's options, and of the attributes of a cookie. */
+/** The names of express-session's options. */
 const OPTIONS: readonly string[] = [
   'cookie',
   'genid',
@@ -233,6 +240,7 @@ const OPTIONS: readonly string[] = [
   'store',
   'unset',
 ]
+/** The names of a cookie's attributes. */
 const ATTRIBUTES: readonly string[] = [
   'domain',
   'encode',
@@ -247,27 +255,28 @@ const ATTRIBUTES: readonly string[] = [
   'secure',
   'signed',
 ] satisfies (keyof CookieOptions)[]
+/** Advice for attributes that are given as options, and for options that are given as attributes. */
 const INTO_COOKIE = Object.fromEntries(ATTRIBUTES.map((name) => [name, `it belongs into cookie: { ${name} }`]))
 const BESIDE_COOKIE = Object.fromEntries(OPTIONS.map((name) => [name, 'it belongs beside cookie, not into it']))
 
-/** A key of HMAC-SHA-256 should not be shorter than its output, in bytes (RFC 2104 §3). */
-const SHORTEST_SECRET = 32
+/** Shortest secret without a warning, in bytes: a key should not be shorter than the HMAC's output (RFC 2104 §3). */
+const MIN_SECRET_BYTES = 32
 
 const OPTION_RULES: readonly Rule<Given>[] = [
   [
     'WARN_SESSION_COOKIE_NAME',
     ({ name, key }) => {
-      const called = String(name || key || 'connect.sid')
+      const cookieName = String(name || key || 'connect.sid')
       return (
-        !/^[!#$%&'*+.^_`|~\w-]+$/.test(called) &&
-        `name option is ${inspect(called)}, which no cookie can be called; use letters, digits, ".", "_" and "-"`
+        !/^[!#$%&'*+.^_`|~\w-]+$/.test(cookieName) &&
+        `name option is ${inspect(cookieName)}, which no cookie can be called; use letters, digits, ".", "_" and "-"`
       )
     },
   ],
   ...['resave', 'rolling', 'saveUninitialized'].map(
     (flag): Rule<Given> => [
       'WARN_SESSION_OPTION_VALUE',
-      (given) => typeof given[flag] === 'string' && countsAs(`${flag} option`, given[flag]),
+      (given) => typeof given[flag] === 'string' && stringFlagMessage(`${flag} option`, given[flag]),
     ],
   ),
   [
@@ -278,14 +287,15 @@ const OPTION_RULES: readonly Rule<Given>[] = [
   ],
 ]
 
-/** Warns of what express-session accepts though it cannot do what was meant. `added`: options that it has not. */
+/** Warns of options that cannot work, and of unknown ones. `added`: the options that express-session does not have. */
 export function lintOptions(given: object, added: readonly string[] = []): void {
   lintNames(given, [...OPTIONS, ...added], { instead: INTO_COOKIE })
-  apply(OPTION_RULES, given as Given)
+  applyRules(OPTION_RULES, given as Given)
   const { secret } = given as Given
   for (const each of Array.isArray(secret) ? secret : secret ? [secret] : []) lintSecret(each)
 }
 
+/** Warns of a secret that is no key. In production, warns of a short one, too. */
 function lintSecret(secret: unknown): void {
   try {
     createHmac('sha256', secret as string)
@@ -299,14 +309,14 @@ function lintSecret(secret: unknown): void {
   if (process.env.NODE_ENV !== 'production') return
   const { byteLength, symmetricKeySize } = secret as { byteLength?: number; symmetricKeySize?: number }
   const bytes = typeof secret === 'string' ? Buffer.byteLength(secret) : (byteLength ?? symmetricKeySize ?? Infinity)
-  if (bytes >= SHORTEST_SECRET) return
+  if (bytes >= MIN_SECRET_BYTES) return
   const cure = 'use a random one, such as crypto.randomBytes(32).toString("hex")'
-  warn('WARN_SESSION_SECRET', `secret option is shorter than ${SHORTEST_SECRET} bytes; ${cure}`)
+  warn('WARN_SESSION_SECRET', `secret option is shorter than ${MIN_SECRET_BYTES} bytes; ${cure}`)
 }
 
 /**
- * The options of a call; where it was given something else, none, as with express-session, and a warning.
- * @throws TypeError where it was called with a request: by a host, in the place of the middleware that it makes.
+ * Checks the argument of `session()`. Warns of anything but options, and returns empty options then, as express-session
+ * does. @throws TypeError for a request: `session` itself was mounted as middleware.
  */
 export function givenOptions<T extends object>(given: T | undefined): T {
   if (isRequest(given)) {
@@ -321,7 +331,7 @@ export function givenOptions<T extends object>(given: T | undefined): T {
   return {} as T
 }
 
-/** A request of Node, of bunWay, or of a host whose requests are those of the Fetch standard. */
+/** Whether a value is a request of Node, of bunWay, or of the Fetch standard. */
 function isRequest(given: unknown): boolean {
   if (typeof given !== 'object' || given === null) return false
   return 'original' in given || ('headers' in given && 'url' in given)
@@ -335,14 +345,17 @@ const isStore = (value: object): boolean => hasMethods(value, 'get', 'set')
 const isClass = (value: unknown): value is { name: string; prototype: object } =>
   typeof value === 'function' &&
   (/^class\b/.test(Function.prototype.toString.call(value)) || (value.prototype && isStore(value.prototype)))
-/** A client of redis or ioredis, or Bun's own. Some of them have all the methods of a store. */
+/** Whether a value is a client of redis, ioredis or Bun. Some of them have all methods of a store. */
 const isRedis = (value: object): boolean =>
   !hasMethods(value, 'createSession') &&
   (['sendCommand', 'send_command', 'defineCommand'].some((name) => hasMethods(value, name)) ||
     (hasMethods(value, 'send') && 'connected' in value))
 
-/** What is given in the place of a store, how it is known, and what to do with it. The first that fits counts. */
-const NO_STORES: readonly (readonly [is: (given: object) => unknown, words: string | ((given: object) => string)])[] = [
+/** What apps pass in place of a store: a test for it, and the message. The first that matches counts. */
+const NOT_STORES: readonly (readonly [
+  matches: (given: object) => unknown,
+  message: string | ((given: object) => string),
+])[] = [
   [isPromise, 'is a promise; await it first'],
   [isRedis, 'is a Redis client; give it to a store, new RedisStore({ client })'],
   [
@@ -369,20 +382,20 @@ const NO_STORES: readonly (readonly [is: (given: object) => unknown, words: stri
   ],
 ]
 
-/** Says what is no store. @throws TypeError, as express-session fails there, too. */
+/** Checks the `store` option. @throws TypeError for what is no store; the message says what it is and what to do. */
 export function checkStore(given: unknown): void {
   if (typeof given !== 'object' && typeof given !== 'function')
     throw optionError(`store option is a ${typeof given}; give it a store, such as new RedisStore()`)
   const store = given as object
   if (!isStore(store) || isRedis(store)) {
-    const [, words] = NO_STORES.find(([is]) => is(store)) ?? []
-    if (words) throw optionError(`store option ${typeof words === 'string' ? words : words(store)}`)
+    const [, message] = NOT_STORES.find(([matches]) => matches(store)) ?? []
+    if (message) throw optionError(`store option ${typeof message === 'string' ? message : message(store)}`)
   }
   for (const method of ['get', 'set', 'destroy']) {
     if (hasMethods(store, method)) continue
-    const words = `store option must be a session store: it has no ${method}()`
-    // express-session takes it, and fails when a session is to be destroyed.
-    if (method !== 'destroy' || !hasMethods(store, 'on')) throw optionError(words)
-    warn('WARN_SESSION_STORE', words)
+    const message = `store option must be a session store: it has no ${method}()`
+    // express-session accepts a store without `destroy`, and fails when it destroys a session.
+    if (method !== 'destroy' || !hasMethods(store, 'on')) throw optionError(message)
+    warn('WARN_SESSION_STORE', message)
   }
 }

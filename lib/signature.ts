@@ -1,36 +1,40 @@
-// Signed session ids, `s:<id>.<HMAC-SHA256>`, and the ids themselves.
+// Session ids: how they are generated, and how cookies sign them, as `s:<id>.<HMAC-SHA256>` like express-session.
 
 import { createHmac, randomFillSync } from 'node:crypto'
 import { sign, unsign } from 'cookie-signature'
 
-/** Whatever `crypto.createHmac` takes as a key. */
+/** A key for `crypto.createHmac`. */
 export type Secret = string | Buffer | NodeJS.ArrayBufferView | import('node:crypto').KeyObject
 
-/** Longest cookie value looked at: browsers keep 4096 bytes for name, value and attributes (RFC 6265 §6.1). */
+/** Longer cookie values are not verified: browsers must keep 4096 bytes of name, value and attributes (RFC 6265 §6.1). */
 export const LONGEST_COOKIE = 4096
-/** Verified cookies remembered for each middleware. */
-const REMEMBERED = 1024
+/** How many verified cookies each middleware remembers. */
+const MAX_REMEMBERED = 1024
 
 const ID_BYTES = 24
+/** Random bytes for the next ids: one call for many is cheaper than one for each. */
 const pool = Buffer.allocUnsafe(ID_BYTES * 128)
 let used = pool.length
 
-/** 192 random bits as 32 base64url characters, as express-session's `uid-safe` makes them. */
+/**
+ * A new session id: 192 bits from a cryptographic random generator as 32 characters of base64url, as express-session's
+ * `uid-safe` makes them (OWASP Session Management asks for at least 64 bits).
+ */
 export function generateId(): string {
   if (used === pool.length) {
     randomFillSync(pool)
     used = 0
   }
   const id = pool.toString('base64url', used, used + ID_BYTES)
-  // A used id does not stay readable in the pool.
+  // A memory dump must not show ids that are in use.
   pool.fill(0, used, used + ID_BYTES)
   used += ID_BYTES
   return id
 }
 
 /**
- * The hash by which a session is named to whoever must not be able to use its id: HMAC-SHA-256 under the first secret,
- * the same on every process. Of more than the id, as that alone would give the signature of its cookie.
+ * A name for a session that does not give away its id, for logs and events: HMAC-SHA-256 under the first secret, the same
+ * in every process. The prefix is needed: the HMAC of the id alone is the signature of its cookie.
  */
 export function hashId(id: string, secret: Secret): string {
   return createHmac('sha256', secret as string)
@@ -38,48 +42,52 @@ export function hashId(id: string, secret: Secret): string {
     .digest('base64url')
 }
 
+/** What a verified cookie has proved. */
+interface Proof {
+  readonly id: string
+  readonly secret: Secret
+  /** The signature is in the encoding that {@link Signer.sign} uses. */
+  readonly isCanonical: boolean
+}
+
 /**
- * Signs and verifies the cookie of one middleware. Making an HMAC is far dearer in a server than in a
- * loop (each is a native object to be finalised), so a cookie once verified is remembered with the secret
- * that proved it, and proves nothing any more once that secret is gone from the list.
+ * Signs and verifies the cookies of one middleware. Remembers verified cookies, as every HMAC is a native object that
+ * must be garbage-collected. A remembered cookie is valid only while the secret that verified it is in the list.
  */
 export class Signer {
-  readonly #verified = new Map<string, { id: string; secret: Secret; ours: boolean }>()
+  readonly #verified = new Map<string, Proof>()
 
-  /** The cookie value for `id`. */
+  /** The cookie value for an id. */
   sign(id: string, secret: Secret): string {
     const value = `s:${sign(id, secret as string)}`
-    this.#remember(value, { id, secret, ours: true })
+    this.#remember(value, { id, secret, isCanonical: true })
     return value
   }
 
   /**
-   * The id that `value` proves under one of the secrets, and whether that is how it would be signed today.
-   * Never throws on foreign input.
+   * The id in a cookie value; undefined if no secret verifies its signature. Never throws. `current`: the value is what
+   * `sign` makes under the first secret, so that the cookie need not be replaced.
    */
   verify(value: string, secrets: readonly Secret[]): { id: string; current: boolean } | undefined {
     if (value.length > LONGEST_COOKIE || !value.startsWith('s:')) return undefined
-    const known = this.#verified.get(value)
-    if (known && secrets.includes(known.secret)) {
-      return {
-        id: known.id,
-        current: known.ours && known.secret === secrets[0],
-      }
+    const remembered = this.#verified.get(value)
+    if (remembered && secrets.includes(remembered.secret)) {
+      return { id: remembered.id, current: remembered.isCanonical && remembered.secret === secrets[0] }
     }
-    const sent = value.slice(2)
-    const signed = fromBase64url(sent)
-    const ours = signed === sent
+    const received = value.slice(2)
+    const signed = fromBase64url(received)
+    const isCanonical = signed === received
     for (const secret of secrets) {
       const id = unsign(signed, secret as string)
       if (id === false) continue
-      this.#remember(value, { id, secret, ours })
-      return { id, current: ours && secret === secrets[0] }
+      this.#remember(value, { id, secret, isCanonical })
+      return { id, current: isCanonical && secret === secrets[0] }
     }
     return undefined
   }
 
-  #remember(value: string, proof: { id: string; secret: Secret; ours: boolean }): void {
-    if (this.#verified.size >= REMEMBERED) {
+  #remember(value: string, proof: Proof): void {
+    if (this.#verified.size >= MAX_REMEMBERED) {
       const oldest = this.#verified.keys().next()
       if (!oldest.done) this.#verified.delete(oldest.value)
     }
@@ -87,7 +95,7 @@ export class Signer {
   }
 }
 
-/** bunWay's own session signs in base64url; its signature is read as the base64 that it also is. */
+/** Turns a signature in base64url, as bunWay's built-in session makes it, into base64, as `cookie-signature` reads it. */
 function fromBase64url(signed: string): string {
   const dot = signed.lastIndexOf('.')
   const signature = signed.slice(dot + 1)
