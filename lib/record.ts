@@ -34,6 +34,8 @@ export function foundSession(slot: SessionSlot, version: Version, fallback?: Coo
 }
 
 export interface RecordStanding {
+  /** The id under which the store has the session. */
+  readonly id: string
   /** The session is known to be gone. */
   readonly isGone: boolean
   /** The store has been found to hold the session, or has been given it. */
@@ -119,11 +121,19 @@ export class SessionRecord {
   /** How the record stands, for the decisions at the end of a request. */
   standing(): RecordStanding {
     return {
+      id: this.id,
       isGone: this.isGone,
       isStored: this.#where.in === 'store' && !this.#fromApp,
       wasSaved: this.#saved !== undefined,
       wasWritten: this.#written,
     }
+  }
+
+  /** The same of a session that is committed now, with this data and this cookie. */
+  standingOf(data: string, cookie: CookieData): RecordStanding & { isModified: boolean; isSaved: boolean } {
+    const { id, isGone, isStored, wasSaved, wasWritten } = this.standing()
+    const [isModified, isSaved] = [this.isModified(data), this.isSaved(data, cookie)]
+    return { id, isGone, isStored, wasSaved, wasWritten, isModified, isSaved }
   }
 
   isModified(data: string): boolean {

@@ -1,6 +1,6 @@
 // A bundled store: straight to its driver.
 
-import type { Awaitable } from '../awaitable.ts'
+import { type Awaitable, isPromise } from '../awaitable.ts'
 import { type CookieData, expiryOf } from '../cookie.ts'
 import type { Outgoing } from '../snapshot.ts'
 import type { Patience } from './patience.ts'
@@ -61,7 +61,7 @@ export class BundledSlot implements Slot {
   }
 
   #wait<T>(answer: Awaitable<T>, method: string): Awaitable<T> {
-    return this.#patience ? this.#patience.wait(answer, method, this.#timeout) : answer
+    return this.#patience && isPromise(answer) ? this.#patience.wait(answer, method, this.#timeout) : answer
   }
 }
 

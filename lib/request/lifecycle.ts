@@ -11,7 +11,7 @@ import { Pointer } from '../port/pointer.ts'
 import { SessionSlot } from '../port/renewed.ts'
 import type { Version } from '../port/slot.ts'
 import { type FoundSession, foundSession } from '../record.ts'
-import { hasOwnSave, LIFE, newSession, type Session } from '../session.ts'
+import { LIFE, newSession, type Session } from '../session.ts'
 import { hashId, type Secret } from '../signature.ts'
 import { Outgoing } from '../snapshot.ts'
 import { Browser } from './browser.ts'
@@ -205,7 +205,7 @@ export class Lifecycle {
     const concluded = this.#session.conclude()
     if (concluded === 'unset') return this.#commitUnset()
     if (!concluded) return undefined
-    const { session, record, cookie, data, standing } = concluded
+    const { session, hasOwnSave, record, cookie, data, standing } = concluded
     const { settings } = this.#service
     const decision = storeAct(standing, settings)
     if (decision.act === 'none') {
@@ -214,9 +214,10 @@ export class Lifecycle {
     }
     const { act } = decision
     debug(act === 'touch' ? 'touching %s' : 'saving %s', shorten(record.id))
-    if (act !== 'stamp') this.#session.refresh(cookie)
+    const isRefreshed = session !== undefined && standing.extends
+    if (act !== 'stamp' && !isRefreshed) this.#session.refresh(cookie)
     if (act === 'save') markSeen(session?.cookie ?? cookie)
-    if (act === 'save' && session && hasOwnSave(session)) return byCallback((done) => session.save(done))
+    if (act === 'save' && session && hasOwnSave) return byCallback((done) => session.save(done))
     const outgoing = new Outgoing(session?.cookie ?? cookie, () => session ?? this.#session.opened(), data)
     if (act !== 'touch') return record.write(outgoing, true)
     this.#isExtending = true

@@ -15,6 +15,7 @@ import {
   type ErrorCallback,
   emptyOut,
   fill,
+  hasOwnSave,
   hide,
   LIFE,
   loadedRecord,
@@ -92,12 +93,14 @@ export interface Leaving {
   readonly isLooked: boolean
 }
 
-const NOT_STORED: RecordStanding = { isGone: false, isStored: false, wasSaved: false, wasWritten: false }
+const NOT_STORED: RecordStanding = { id: '', isGone: false, isStored: false, wasSaved: false, wasWritten: false }
 
 /** The session of a request at its commit. */
 export interface Conclusion {
   /** Undefined: nobody has looked at it. */
   readonly session: Session | undefined
+  /** The app, or a library, has put its own `save` in place of ours. */
+  readonly hasOwnSave: boolean
   readonly record: SessionRecord
   readonly cookie: Cookie
   readonly data: string
@@ -390,8 +393,9 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     }
     const record = this.#recordOf(state) as SessionRecord
     const data = session ? serializeData(session) : (record.snapshot as Snapshot).data
-    const { isGone, wasSaved } = record.standing()
-    const isModified = session !== undefined && this.#isModified(session, record, data)
+    const stands = record.standingOf(data, cookie)
+    const { isGone, wasSaved } = stands
+    const isModified = session !== undefined && (stands.id !== this.#firstId || stands.isModified)
     if (session) this.#committed = { session, record, data, isModified }
     const extension = this.#extensionOf(cookie)
     this.#isExtended ??= isModified || (this.extends && extension !== 'none')
@@ -404,10 +408,10 @@ export class RequestSession implements RequestLife, AnsweredRequest {
       isGone,
       isModified,
       // Nobody can have changed a session that nobody has looked at.
-      isSaved: session ? record.isSaved(data, cookie) : wasSaved,
+      isSaved: session ? stands.isSaved : wasSaved,
       wasSaved,
     }
-    return { session, record, cookie, data, standing }
+    return { session, hasOwnSave: session !== undefined && hasOwnSave(session), record, cookie, data, standing }
   }
 
   /** What a response that leaves now may tell the browser. Undefined: nothing, as the app has put no id into `req.sessionID`. */
@@ -454,7 +458,9 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** How an extension of the session is stored now. */
   #extensionOf(cookie: Cookie | undefined): Extension {
-    return extensionOf(cookie && dateIn(cookie, 'seenAt'), this.service.settings, Date.now())
+    const { settings } = this.service
+    if (settings.idleTimeout === undefined && settings.touchAfter === undefined) return 'touch'
+    return extensionOf(cookie && dateIn(cookie, 'seenAt'), settings, Date.now())
   }
 
   /** Gives a session the dates that its record lacks: it counts from now on. Answers whether it lacked one. */
@@ -563,8 +569,9 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   }
 
   /** Compares the data as JSON with what was loaded; a new id counts as a change, as in express-session. */
-  #isModified(session: Session, record = session[RECORD] as SessionRecord, data?: string): boolean {
-    return record.id !== this.#firstId || record.isModified(data ?? serializeData(session))
+  #isModified(session: Session): boolean {
+    const record = session[RECORD] as SessionRecord
+    return record.id !== this.#firstId || record.isModified(serializeData(session))
   }
 
   /** The record of the session that stands there; undefined for one that nobody has looked at and nobody has stored. */
@@ -576,7 +583,10 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** The cookie of the session that stands there, with what the app has made of it. */
   #cookieOf(state: Fresh | Found | Open): Cookie | undefined {
-    if (state.at === 'open') return cookieOf(state.session)
+    if (state.at === 'open') {
+      const { session } = state
+      return session.cookie === session[RECORD]?.cookie ? session.cookie : cookieOf(session)
+    }
     if (state.at === 'found') state.cookie ??= reviveCookie(state.found.snapshot.cookie)
     return state.at === 'found' ? state.cookie : undefined
   }
