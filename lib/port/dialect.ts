@@ -1,5 +1,5 @@
-// How a store of somebody else's answers: by callback or by promise. What its methods declare tells little, so it is found
-// out: whoever answers first, with what can be an answer, is taken at their word.
+// Finds out how a foreign store answers: by callback or by promise. The declared parameters of its methods tell little, so
+// it is called with a callback, and the first valid answer, by callback or by promise, decides.
 
 import { type Awaitable, chain, isPromise } from '../awaitable.ts'
 import { debug } from '../diagnostics.ts'
@@ -8,171 +8,178 @@ import { type Alarm, alarm, sleep, turn } from '../timers.ts'
 
 export type Callback = (error?: unknown, value?: unknown) => void
 
-/** A method of a store, called with a callback, or without one. */
+/** Calls a method of a store: with a callback if one is given, otherwise for its promise. */
 type Call = (callback?: Callback) => unknown
 
 type Method = (...args: never[]) => unknown
 
-/** What of a store shows how it answers. */
-interface Asked {
+/** The methods of a store that show how it answers. */
+interface ProbedStore {
   get(sid: string, callback?: Callback): unknown
   destroy?: Method
 }
 
 /**
- * Milliseconds that a store has to call back when a promise of its has come to nothing, as the async wrapper of a callback
- * store gives one. Only until it has been seen to answer in one of the two ways.
+ * How long to wait for a callback after the store's promise has resolved to no answer, in milliseconds. Async functions
+ * around a callback store return such promises. Applies until the style of the store is confirmed.
  */
-const GRACE = 1_000
-/** The same where the store takes callbacks by all signs. It may be connecting. */
-const PATIENCE = 10_000
-/** Milliseconds in which a store that has answered by promise calls back, too, if it does: those that do put it off a little. */
-const AFTERWARDS = 5
+const CALLBACK_WAIT = 1_000
+/** The same for a store whose methods declare a callback, in milliseconds: it may still be connecting. */
+const DECLARED_CALLBACK_WAIT = 10_000
+/** How long a callback can come after an answer by promise, in milliseconds, from stores that give both. */
+const SECOND_ANSWER_WAIT = 5
 
-/** The calls of one store. */
+/** Calls the methods of one store, and remembers how it answers. */
 export class Calls {
-  readonly #store: Asked
-  /** How the store answers, as far as is known; undefined as long as it is not. */
+  readonly #store: ProbedStore
+  /** How the store seems to answer; undefined while nothing is known. */
   #style: 'callback' | 'promise' | undefined
-  /** It has been seen to, or cannot do otherwise. A callback that comes all the same is believed. */
-  #certain = false
-  /** Whether a callback follows an answer by promise shows soon. */
-  #settling: Promise<void> | undefined
-  /** `destroy` declares a second parameter: by promise, there is nothing more to say to it. */
+  /** The store has answered so, or cannot answer otherwise. A later callback still changes the style to `callback`. */
+  #isConfirmed = false
+  /** Resolves when it is known whether a callback follows the first answer by promise. */
+  #confirming: Promise<void> | undefined
+  /** `destroy` declares a second parameter, which only a callback can be. */
   readonly #takesCallbacks: boolean
 
-  constructor(store: Asked) {
+  constructor(store: ProbedStore) {
     this.#store = store
-    // Without a `destroy`, which express-session takes, `get` tells alone.
+    // express-session accepts a store without `destroy`: then only `get` can tell.
     const { get, destroy = get } = store
     this.#takesCallbacks = destroy.length >= 2
-    if (knowsNoCallback(get) || (get.length < 2 && knowsNoCallback(destroy))) {
+    if (takesNoCallback(get) || (get.length < 2 && takesNoCallback(destroy))) {
       this.#style = 'promise'
-      this.#certain = true
+      this.#isConfirmed = true
     } else if (this.#takesCallbacks && get.length >= 2) this.#style = 'callback'
   }
 
-  /** The store is known to answer by promise. */
+  /** The store seems to answer by promise. */
   get byPromise(): boolean {
     return this.#style === 'promise'
   }
 
-  /** Asks for a session: undefined or null where there is none. */
+  /** Calls `get`. The result is undefined or null if there is no such session. */
   get(sid: string): Awaitable<unknown> {
-    if (this.#style === 'promise' && this.#certain) return byPromise(() => this.#store.get(sid))
+    if (this.#style === 'promise' && this.#isConfirmed) return byPromise(() => this.#store.get(sid))
     return this.#byEither((callback) => this.#store.get(sid, callback), true)
   }
 
-  /** Has something done about a session. `call` is given a callback where the store wants one. */
+  /** Calls a method that changes a session. `call` gets a callback if the store takes one. */
   do(sid: string, call: Call): Awaitable<unknown> {
-    if (this.#settling) return this.#settling.then(() => this.do(sid, call))
-    // What it does with an argument of the wrong kind nobody knows: a question shows how it answers.
+    if (this.#confirming) return this.#confirming.then(() => this.do(sid, call))
+    // A callback could be taken for a TTL, with any effect. So finds the style out first, by a harmless `get`.
     if (!this.#style) return chain(this.#probe(sid), () => this.do(sid, call))
     return this.#style === 'promise' ? byPromise(call) : this.#byEither(call, false)
   }
 
+  /** Calls `get` only to find out how the store answers. */
   #probe(sid: string): Awaitable<unknown> {
     try {
       const found = this.get(sid)
-      return isPromise(found) ? found.then(undefined, unlessNotFound) : found
+      return isPromise(found) ? found.then(undefined, ignoreNotFound) : found
     } catch (error) {
-      return unlessNotFound(error)
+      return ignoreNotFound(error)
     }
   }
 
-  /** The first answer counts; a second is dropped. A store that answers before it returns is served synchronously. */
-  #byEither(call: Call, asks: boolean): Awaitable<unknown> {
+  /**
+   * Calls a method with a callback and takes the first answer, by callback or by promise. Returns synchronously if the
+   * store calls back before it returns. `isGet`: the method is `get`, whose answer is a session.
+   */
+  #byEither(call: Call, isGet: boolean): Awaitable<unknown> {
     let outcome: { readonly value?: unknown; readonly failure?: { readonly error: unknown } } | undefined
-    let wake: (() => void) | undefined
-    let wait: Alarm | undefined
+    let resume: (() => void) | undefined
+    let callbackWait: Alarm | undefined
     let called = false
-    const settle = (result: NonNullable<typeof outcome>): void => {
+    const finish = (result: NonNullable<typeof outcome>): void => {
       outcome ??= result
-      wake?.()
+      resume?.()
     }
-    const fail = (error: unknown): void => settle({ failure: { error } })
+    const fail = (error: unknown): void => finish({ failure: { error } })
 
     const returned = call((error, value) => {
       this.#style = 'callback'
-      this.#certain = true
+      this.#isConfirmed = true
       if (called) debug('store answered twice; the second answer is ignored')
       called = true
       if (error) fail(error)
-      else settle({ value })
+      else finish({ value })
     })
     if (isPromise(returned)) {
       returned.then(
         (value) => {
           if (outcome) return
-          if (asks && isSession(value)) {
-            this.#answersByPromise()
-            settle({ value })
-          } else if (asks && this.#style === 'promise') settle({ value })
-          else if (!this.#certain) {
-            wait = alarm(this.#takesCallbacks ? PATIENCE : GRACE, () => {
+          if (isGet && isGetAnswer(value)) {
+            this.#noteAnswerByPromise()
+            finish({ value })
+          } else if (isGet && this.#style === 'promise') finish({ value })
+          else if (!this.#isConfirmed) {
+            callbackWait = alarm(this.#takesCallbacks ? DECLARED_CALLBACK_WAIT : CALLBACK_WAIT, () => {
               if (!this.#takesCallbacks) this.#style = 'promise'
-              // To take it for a session that is not there would sign somebody out.
-              if (asks && this.#takesCallbacks) fail(silence())
-              else settle({ value })
+              // Must fail: to report a missing session would sign a user out.
+              if (isGet && this.#takesCallbacks) fail(noAnswer())
+              else finish({ value })
             })
           }
         },
         (error) => {
           if (outcome) return
-          if (asks && isNotFound(error)) this.#answersByPromise()
-          fail(error ?? reasonless())
+          if (isGet && isNotFound(error)) this.#noteAnswerByPromise()
+          fail(error ?? unknownReason())
         },
       )
     } else if (!outcome) this.#style ??= 'callback'
 
-    const answer = (): unknown => {
-      wait?.cancel()
+    const takeOutcome = (): unknown => {
+      callbackWait?.cancel()
       if (outcome?.failure) throw outcome.failure.error
       return outcome?.value
     }
-    if (outcome) return answer()
+    if (outcome) return takeOutcome()
     return new Promise<void>((resolve) => {
-      wake = resolve
-    }).then(answer)
+      resume = resolve
+    }).then(takeOutcome)
   }
 
-  #answersByPromise(): void {
-    if (this.#certain || this.#settling) return
-    // A turn after that, or what was put off by setImmediate before could come later on a busy machine.
-    const settled = sleep(AFTERWARDS).then(turn)
-    this.#settling = settled.then(() => {
-      this.#settling = undefined
-      if (this.#certain) return
+  /** Notes that `get` has answered by promise. Confirms that style unless a callback comes soon after. */
+  #noteAnswerByPromise(): void {
+    if (this.#isConfirmed || this.#confirming) return
+    // One turn more: on a busy machine, a callback that was deferred by setImmediate could come after the timer.
+    const waited = sleep(SECOND_ANSWER_WAIT).then(turn)
+    this.#confirming = waited.then(() => {
+      this.#confirming = undefined
+      if (this.#isConfirmed) return
       this.#style = 'promise'
-      this.#certain = true
+      this.#isConfirmed = true
     })
   }
 }
 
+/** Calls a method of a store that answers by promise. */
 function byPromise(call: Call): Awaitable<unknown> {
   const answer = call()
   return isPromise(answer)
     ? answer.then(undefined, (reason: unknown) => {
-        throw reason ?? reasonless()
+        throw reason ?? unknownReason()
       })
     : answer
 }
 
-/** An error that says, as that of a file system does, that there is no such session. */
+/** Whether an error means that there is no such session. express-session takes ENOENT for that. */
 export function isNotFound(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === 'ENOENT'
 }
 
-function unlessNotFound(error: unknown): undefined {
+function ignoreNotFound(error: unknown): undefined {
   if (!isNotFound(error)) throw error
 }
 
-/** A failure is an error, also where the store gives no reason. */
-function reasonless(): Error {
+/** The error for a promise that rejects with nothing. */
+function unknownReason(): Error {
   return new Error('store rejected without a reason')
 }
 
-function silence(): SessionError {
+/** The error for a `get` that neither calls back nor resolves to a session or null. */
+function noAnswer(): SessionError {
   return new SessionError(
     'ERR_SESSION_STORE',
     'store.get() did not call back, and its promise came to nothing; one that answers by promise must resolve to the ' +
@@ -180,14 +187,14 @@ function silence(): SessionError {
   )
 }
 
-/** A session, or `null` for none. What else a promise resolves to may be anything. */
-function isSession(value: unknown): boolean {
+/** Whether a promise's value is an answer of `get`: a session, or `null` for none. Undefined is not. */
+function isGetAnswer(value: unknown): boolean {
   if (value === null) return true
   return typeof value === 'object' && typeof (value as { cookie?: unknown }).cookie === 'object'
 }
 
-/** Whether a method that declares one parameter has no way to come by a second. */
-function knowsNoCallback(method: Method): boolean {
+/** Whether a method has exactly one parameter and cannot access another, by `arguments` or a rest parameter. */
+function takesNoCallback(method: Method): boolean {
   const text = Function.prototype.toString.call(method)
   return method.length === 1 && ONE_PARAMETER.test(text) && !text.includes('arguments')
 }

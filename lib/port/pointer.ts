@@ -1,40 +1,46 @@
-// What stays under an id that was renewed: where its session is now, for requests that still carry the old id. Pure.
+// The pointer that is stored under an id that was renewed. It leads requests with the old id to the session's new id. Pure.
 //
-// It is sealed under the old id and each of the secrets that cookies are signed with: whoever reads the store learns
-// no id from it, and a process that knows but one of the secrets finds the session.
+// It is encrypted, once for each secret that cookies are signed with, under a key made of the secret and the old id.
+// So a reader of the store learns no valid id, and a process that has one of the secrets can follow it.
 
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import { Cookie } from '../cookie.ts'
 import type { Secret } from '../signature.ts'
 import { Outgoing, type Stored } from '../snapshot.ts'
 
+/** What a pointer leads to. */
 export interface Successor {
-  /** The session's id now. */
+  /** The session's new id. */
   readonly id: string
-  /** Until when a request that carries the old id is served, in ms since the epoch. */
+  /** Until when requests with the old id are served, in milliseconds since the epoch. */
   readonly until: number
 }
 
+/** The member of the JSON that holds the encrypted successor. */
 const KEY = '__unisession_successor'
 const CIPHER = 'aes-256-gcm'
 const IV_BYTES = 12
 const TAG_BYTES = 16
 
+/** The key of AES-256 for a pointer under `oldId`. */
 function keyOf(oldId: string, secret: Secret): Buffer {
   return createHmac('sha256', secret as string)
     .update(`${KEY}\0${oldId}`)
     .digest()
 }
 
-/** What a pointer's JSON begins with. A session's begins with its cookie. */
+/** The beginning of a pointer's JSON. A session's JSON begins with its cookie. */
 export const POINTER_HEAD: string = `{"${KEY}":"`
 
-/** Whether this is no session, but what was left in the place of one. */
+/** Whether a record is a pointer and not a session. */
 export function isPointer(stored: Stored): boolean {
   return typeof stored === 'string' ? stored.startsWith(POINTER_HEAD) : typeof stored[KEY] === 'string'
 }
 
-/** What is left under an id that was renewed. Its cookie is for stores that ask a record for its date. */
+/**
+ * A pointer, as it is written to a store. `expires`: when the store may drop it, in milliseconds since the epoch. Its
+ * cookie has that date, for stores that read it from there.
+ */
 export class Pointer extends Outgoing {
   readonly #sealed: string
 
@@ -54,6 +60,7 @@ export class Pointer extends Outgoing {
   }
 }
 
+/** Encrypts a successor; the result is nonce, tag and ciphertext as base64url. */
 function seal(successor: Successor, oldId: string, secret: Secret): string {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv(CIPHER, keyOf(oldId, secret), iv)
@@ -61,13 +68,13 @@ function seal(successor: Successor, oldId: string, secret: Secret): string {
   return Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64url')
 }
 
-/** Where the session is that had `oldId`, by the pointer that was left there; undefined where none of the secrets opens it. */
+/** The successor in a pointer that was stored under `oldId`; undefined if none of the secrets decrypts it. */
 export function successorOf(pointer: Stored, oldId: string, secrets: readonly Secret[]): Successor | undefined {
   let sealed: unknown
   try {
     sealed = ((typeof pointer === 'string' ? JSON.parse(pointer) : pointer) as Record<string, unknown>)[KEY]
   } catch {
-    // Cut off, or somebody else's: it leads nowhere.
+    // Not JSON: truncated, or not written by this package.
   }
   if (typeof sealed !== 'string') return undefined
   for (const part of sealed.split('.')) {
@@ -79,6 +86,7 @@ export function successorOf(pointer: Stored, oldId: string, secrets: readonly Se
   return undefined
 }
 
+/** Decrypts a successor; undefined if `sealed` was not encrypted under this id and secret. */
 function unseal(sealed: string, oldId: string, secret: Secret): Successor | undefined {
   const bytes = Buffer.from(sealed, 'base64url')
   try {
@@ -89,7 +97,7 @@ function unseal(sealed: string, oldId: string, secret: Secret): Successor | unde
     const text = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES)), decipher.final()])
     return JSON.parse(text.toString()) as Successor
   } catch {
-    // Sealed with another secret, or by nobody of us.
+    // Encrypted under another secret, or tampered with.
     return undefined
   }
 }

@@ -1,49 +1,50 @@
-// Requests of this process that use one session of a store which cannot update atomically. What they wrote is remembered
-// while one of them holds its place, so that they can be merged without I/O.
+// Queues for stores that cannot update atomically: the requests of this process to one session take turns. The last version
+// that they wrote is remembered while one of them runs, so that their changes are merged without reading the store.
 
 import { type Awaitable, isPromise } from '../awaitable.ts'
 import { alarm } from '../timers.ts'
 import type { Version } from './slot.ts'
 
-/** How long one turn is waited for, in ms: a store that forgets an answer must not hold up a session for ever. */
-const PATIENCE = 10_000
+/** How long to wait for one turn, in milliseconds. A store that never answers must not block a session forever. */
+const MAX_TURN = 10_000
 
-/** One session, as the requests of this process use it. */
+/** The turns of one session. */
 class SessionQueue {
-  /** Counts what this process did to the record. */
+  /** How many times this process has written or destroyed the record. */
   count = 0
-  /** The count at which the record was last destroyed. */
+  /** The value of `count` when the record was last destroyed; -1 if it never was. */
   destroyedAt = -1
-  /** What this process wrote last. */
+  /** The version that this process wrote last; undefined if it has destroyed the session since. */
   latest: Version | undefined
-  /** The last turn that must be alone with the record, and the turns that have begun beside each other since. */
-  #tail: Turn | undefined
-  readonly #beside = new Set<Turn>()
+  /** The last exclusive turn, while it is unfinished. */
+  #lastExclusive: Turn | undefined
+  /** The unfinished shared turns. */
+  readonly #sharedTurns = new Set<Turn>()
 
-  /** Runs `work` alone, after everything that was begun before it; at once when nothing was. */
+  /** Runs an exclusive turn: after all turns that were requested before it; synchronously if there are none. */
   alone<T>(work: () => Awaitable<T>): Awaitable<T> {
-    const before = this.#tail ? [this.#tail, ...this.#beside] : [...this.#beside]
-    const begun = before.length > 0 ? Promise.all(before.map(end)) : undefined
-    const result = begun ? begun.then(work) : work()
+    const earlier = this.#lastExclusive ? [this.#lastExclusive, ...this.#sharedTurns] : [...this.#sharedTurns]
+    const started = earlier.length > 0 ? Promise.all(earlier.map(whenFinished)) : undefined
+    const result = started ? started.then(work) : work()
     if (isPromise(result)) {
-      const turn = { begun, result }
-      this.#tail = turn
+      const turn = { started, result }
+      this.#lastExclusive = turn
       const done = (): void => {
-        if (this.#tail === turn) this.#tail = undefined
+        if (this.#lastExclusive === turn) this.#lastExclusive = undefined
       }
       result.then(done, done)
     }
     return result
   }
 
-  /** Runs `work` beside others of its kind, after what must be alone. */
+  /** Runs a shared turn: together with other shared turns, after the last exclusive one. */
   shared<T>(work: () => Awaitable<T>): Awaitable<T> {
-    const begun = this.#tail && end(this.#tail)
-    const result = begun ? begun.then(work) : work()
+    const started = this.#lastExclusive && whenFinished(this.#lastExclusive)
+    const result = started ? started.then(work) : work()
     if (isPromise(result)) {
-      const turn = { begun, result }
-      this.#beside.add(turn)
-      const done = (): boolean => this.#beside.delete(turn)
+      const turn = { started, result }
+      this.#sharedTurns.add(turn)
+      const done = (): boolean => this.#sharedTurns.delete(turn)
       result.then(done, done)
     }
     return result
@@ -51,52 +52,57 @@ class SessionQueue {
 }
 
 interface Turn {
-  /** Resolves when the turn's work begins; undefined: it began at once. */
-  readonly begun: Promise<unknown> | undefined
+  /** Resolves when the turn's work starts; undefined if it started synchronously. */
+  readonly started: Promise<unknown> | undefined
   readonly result: Promise<unknown>
 }
 
-/** Resolves when the turn is over, or when its own work has taken too long; the time that it waited does not count. */
-function end({ begun, result }: Turn): Promise<void> {
-  return begun ? begun.then(() => patiently(result)) : patiently(result)
+/** Resolves when a turn has finished, or has run for too long. The time that it waited to start does not count. */
+function whenFinished({ started, result }: Turn): Promise<void> {
+  return started ? started.then(() => withTimeout(result)) : withTimeout(result)
 }
 
-function patiently(work: Promise<unknown>): Promise<void> {
+/** Resolves when `work` settles, or after {@link MAX_TURN}. Never rejects. */
+function withTimeout(work: Promise<unknown>): Promise<void> {
   return new Promise((resolve) => {
-    const patience = alarm(PATIENCE, resolve).unref()
+    const timer = alarm(MAX_TURN, resolve).unref()
     const done = (): void => {
-      patience.cancel()
+      timer.cancel()
       resolve()
     }
     work.then(done, done)
   })
 }
 
-/** A request's place among those that use a session. While it is referenced, what they wrote is remembered. */
+/**
+ * A request's place in the queue of a session. It knows what other requests did since this one came. While a place is
+ * referenced, the queue and its last version are kept.
+ */
 export class Place {
   readonly #queue: SessionQueue
-  readonly #entered: number
-  #seen: number
+  readonly #countAtEntry: number
+  /** The queue's count when this request last read or wrote. */
+  #countSeen: number
 
   constructor(queue: SessionQueue) {
     this.#queue = queue
-    this.#entered = queue.count
-    this.#seen = queue.count
+    this.#countAtEntry = queue.count
+    this.#countSeen = queue.count
   }
 
-  /** The session was destroyed since this request began to read it. */
+  /** This process has destroyed the session since this request read or wrote it. */
   get isGone(): boolean {
-    return this.#queue.destroyedAt > this.#seen
+    return this.#queue.destroyedAt > this.#countSeen
   }
 
-  /** What this process wrote last since this request came. */
+  /** The version that this process wrote last; undefined if it has written none since this request came. */
   get latest(): Version | undefined {
-    return this.#queue.count === this.#entered ? undefined : this.#queue.latest
+    return this.#queue.count === this.#countAtEntry ? undefined : this.#queue.latest
   }
 
-  /** What another request of this process wrote last since this one read or wrote. */
+  /** The version that another request wrote last; undefined if none has written since this one read or wrote. */
   get interference(): Version | undefined {
-    return this.#queue.count === this.#seen ? undefined : this.#queue.latest
+    return this.#queue.count === this.#countSeen ? undefined : this.#queue.latest
   }
 
   /** See {@link SessionQueue.alone}. */
@@ -109,25 +115,29 @@ export class Place {
     return this.#queue.shared(work)
   }
 
-  /** This request has written. */
+  /** Call it after this request has written a version. */
   wrote(version: Version): void {
     this.#queue.latest = version
-    this.#seen = ++this.#queue.count
+    this.#countSeen = ++this.#queue.count
   }
 
-  /** Called before and after a destroy: who has read in between has read what is gone. */
+  /** Call it before and after a destroy: a request that reads in between has read a session that is gone. */
   destroyed(): void {
     this.#queue.destroyedAt = ++this.#queue.count
     this.#queue.latest = undefined
   }
 }
 
-/** The sessions of one store that requests of this process use now. */
+/** The queues of the sessions of one store that requests of this process use. */
 export class SessionQueues {
   readonly #queues = new Map<string, WeakRef<SessionQueue>>()
+  /** The number of queues at which those are removed whose places were all collected. */
   #sweepAt = 1024
 
-  /** Takes a place; call it before reading. It is given back by being collected, as a request may never end. */
+  /**
+   * Takes a place in the queue of a session. Call it before reading the session. A place is released by garbage
+   * collection: there is no certain end of a request.
+   */
   enter(id: string): Place {
     let queue = this.#queues.get(id)?.deref()
     if (!queue) {
