@@ -1,4 +1,4 @@
-// unisession/bun-router: the same sessions, with the defaults and shapes that bun-router documents.
+// unisession/bun-router: the same middleware and stores, with the defaults and options that bun-router documents.
 
 import { MemoryStore } from '../stores/memory.ts'
 import { lifetimeIn, withDefaults } from './defaults.ts'
@@ -16,7 +16,7 @@ export type * from './types.ts'
 
 const DAY = 86_400_000
 
-/** A store of the app's own, as bun-router documents it. Times are in seconds. */
+/** A store as bun-router documents it. `ttl`: how long the session lasts, in seconds. */
 export interface SessionStore {
   get(sid: string): Promise<Record<string, unknown> | null>
   set(sid: string, session: Record<string, unknown>, ttl?: number): Promise<void>
@@ -24,22 +24,24 @@ export interface SessionStore {
   touch?(sid: string, ttl: number): Promise<void>
 }
 
+/** The options of `unisession`, with those that bun-router documents. */
 export interface SessionOptions extends Omit<CoreOptions, 'store' | 'renewAfter'> {
-  /** Lifetime of the session in milliseconds. Default: the `ttl` of a store that is a file or Redis store, else one day. */
+  /** Lifetime of the session in milliseconds. Default: the `ttl` of a file or Redis store, otherwise one day. */
   maxAge?: number | undefined
-  /** `'memory'`, the default, or a store. A promise-style store is given its times in seconds. */
+  /** `'memory'`, the default, or a store. Promise-style stores get times in seconds. */
   store?: 'memory' | CoreOptions['store'] | SessionStore | undefined
-  /** `false`: nothing is stored or sent unless the app calls `req.session.save()`. Default `true`. */
+  /** `false`: a session is saved, and its cookie sent, only when the app calls `req.session.save()`. Default `true`. */
   autoCommit?: boolean | undefined
-  /** Gives a session a new id from time to time and keeps its data. Default `false`. */
+  /** Renews the id of a session when it is older than `renewAfter`, and keeps its data. Default `false`. */
   renew?: boolean | undefined
-  /** With `renew`: the age in milliseconds at which an id is replaced, at its next request. Default one hour. */
+  /** With `renew`: the age of an id in milliseconds, after which the next request renews it. Default: one hour. */
   renewAfter?: number | undefined
 }
 
 /**
- * Session middleware with bun-router's documented defaults: cookie `bun_session`, one day, `httpOnly`, `sameSite: 'lax'`;
- * a session is stored once something was put into it. @throws TypeError for wrong options.
+ * Session middleware with bun-router's documented defaults: cookie `bun_session`, a `maxAge` of one day (or the `ttl` of a
+ * file or Redis store), `httpOnly`, `sameSite: 'lax'`, `resave: false`, `saveUninitialized: false`, `clearCookie: true`.
+ * @throws TypeError for wrong options.
  */
 export function session(options?: SessionOptions): SessionMiddleware {
   const {
@@ -56,7 +58,7 @@ export function session(options?: SessionOptions): SessionMiddleware {
     throw optionError('idleTimeout and touchAfter options need autoCommit, which stores when a session was used')
   }
   milliseconds({ above: 0 })(renewAfter, 'renewAfter')
-  // One page of bun-router's documentation counts it in seconds.
+  // One page of bun-router's documentation gives `maxAge` in seconds.
   lintLifetime('maxAge', maxAge)
   const defaults = { name: 'bun_session', resave: false, saveUninitialized: false, clearCookie: true }
   return createMiddleware(

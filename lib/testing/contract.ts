@@ -1,10 +1,10 @@
-// The contract of a session store, as tests. Every bundled store runs it; so can any other.
+// The contract of a session store, as tests for any test runner. Every bundled store passes them.
 
 import { Cookie } from '../cookie.ts'
 import { Calls } from '../port/dialect.ts'
 import type { PromiseStore } from '../store.ts'
 
-/** The three functions of a test runner that the suite uses; vitest, jest and bun:test have them all. */
+/** The functions of a test runner that the tests use. vitest, jest and bun:test have them. */
 export interface TestRunner {
   describe(name: string, body: () => void): void
   it(name: string, body: () => Promise<void>): void
@@ -12,7 +12,7 @@ export interface TestRunner {
   expect(value: unknown): any
 }
 
-/** The store under test, and how to be rid of it. */
+/** The store of one test. `close` is called after the test. */
 export interface StoreUnderTest {
   store: ContractStore | PromiseStore
   close?(): unknown
@@ -20,7 +20,7 @@ export interface StoreUnderTest {
 
 type Callback = (error?: unknown, value?: unknown) => void
 
-/** A store as express-session knows it. */
+/** A store with the callbacks of express-session. */
 export interface ContractStore {
   get(sid: string, callback: Callback): unknown
   set(sid: string, session: never, callback: Callback): unknown
@@ -33,25 +33,26 @@ export interface ContractStore {
 
 type Data = { cookie: Cookie } & Record<string, unknown>
 
+/** A session to store. `maxAge`: in milliseconds, or `null` for no expiry. */
 function makeSession(data: Record<string, unknown> = {}, maxAge: number | null = 60_000): Data {
   return { cookie: new Cookie({ maxAge }), ...data }
 }
 
-/** What comes back: JSON's view of what went in. */
+/** What a store must return for a session: what JSON makes of it. */
 function stored(session: Data): Data {
   return JSON.parse(JSON.stringify(session))
 }
 
-const known = new WeakMap<ContractStore, Calls>()
+const callsByStore = new WeakMap<ContractStore, Calls>()
 
-/** How a store is called, by callback or by promise. */
+/** The calls of a store, which find out whether it answers by callback or by promise. */
 function callsOf(store: ContractStore): Calls {
-  const calls = known.get(store) ?? new Calls(store as never)
-  known.set(store, calls)
+  const calls = callsByStore.get(store) ?? new Calls(store as never)
+  callsByStore.set(store, calls)
   return calls
 }
 
-/** Asks a store, in whichever way it answers. */
+/** Calls a method of a store, by callback or by promise. */
 function ask(
   store: ContractStore,
   method: 'all' | 'clear' | 'destroy' | 'get' | 'length' | 'set' | 'touch',
@@ -64,6 +65,7 @@ function ask(
   return (async () => (method === 'get' ? calls.get(sid) : calls.do(sid, call)))()
 }
 
+/** Waits until the condition is true. @throws after 10 seconds. */
 async function until(condition: () => Promise<boolean>): Promise<void> {
   for (const deadline = Date.now() + 10_000; !(await condition()); ) {
     if (Date.now() > deadline) throw new Error('the condition did not come true')
@@ -72,7 +74,8 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 }
 
 /**
- * Defines the tests of a store. `makeStore` gives each test an empty store; `close` is called after it.
+ * Defines the tests of the contract of a store. `makeStore` must return an empty store for each test; its `close` is
+ * called after that. Tests of methods that a store does not have do nothing.
  *
  * ```ts
  * storeContract({ describe, it, expect }, () => ({ store: new MyStore() }))
@@ -93,7 +96,7 @@ export function storeContract(
       }
     })
   }
-  // That a session is missing may come as ENOENT, which the middleware takes for an answer.
+  // ENOENT means that there is no such session, to the middleware as to express-session.
   const get = (store: ContractStore, sid: string) =>
     ask(store, 'get', sid).catch((error) => {
       if (error?.code !== 'ENOENT') throw error
@@ -186,7 +189,7 @@ export function storeContract(
 
     test('touch extends a session and leaves its data alone', async (store, sid) => {
       if (!store.touch) return
-      // On a slow machine or store the session may be over before it is touched: then one that lives longer.
+      // On a slow machine the session may expire before it is touched: then tries again with a longer lifetime.
       let ends = 0
       for (let lifetime = 500; Date.now() >= ends; lifetime *= 2) {
         const session = makeSession({ user: 'ann' }, lifetime)
@@ -196,7 +199,7 @@ export function storeContract(
           if (Date.now() < ends) throw error
         })
       }
-      // Some stores count in seconds.
+      // One second more: some stores round the expiry up to seconds.
       await new Promise((resolve) => setTimeout(resolve, ends + 1_000 - Date.now()))
       expect(await get(store, sid)).toMatchObject({ user: 'ann' })
     })
@@ -205,7 +208,7 @@ export function storeContract(
       if (!store.touch) return
       await set(store, sid, makeSession())
       await destroy(store, sid)
-      // A store may say that there was nothing to touch.
+      // An error is allowed: a store may report that there is no such session.
       await ask(store, 'touch', sid, makeSession()).catch(() => {})
       expect((await get(store, sid)) ?? null).toBe(null)
     })
