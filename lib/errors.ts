@@ -2,15 +2,25 @@
 
 /** Stable codes of errors. Compare these: messages may change. */
 export type SessionErrorCode =
+  /** A cross-site request was refused: option `crossSite`. Its `status` is 403. */
   | 'ERR_SESSION_CROSS_SITE'
+  /** The middleware was called with arguments of no known host. */
   | 'ERR_SESSION_HOST'
+  /** The option `genid` did not return a non-empty string. */
   | 'ERR_SESSION_ID'
+  /** The session does not exist any more, as for `reload`. */
   | 'ERR_SESSION_MISSING'
+  /** An option is invalid. The error is a TypeError, not a SessionError. */
   | 'ERR_SESSION_OPTION'
+  /** There is no secret to sign cookies with. */
   | 'ERR_SESSION_SECRET'
+  /** The data of a session cannot be written as JSON. */
   | 'ERR_SESSION_SERIALIZE'
+  /** A session is larger than the option `maxSize`. */
   | 'ERR_SESSION_SIZE'
+  /** A bundled store could not do its work, or a store did not answer. */
   | 'ERR_SESSION_STORE'
+  /** A store did not answer within the option `storeTimeout`. */
   | 'ERR_SESSION_TIMEOUT'
 
 /** An error of this package. Its `code` says which. */

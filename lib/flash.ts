@@ -8,7 +8,10 @@ import { format } from 'node:util'
 /** Messages by type. */
 export type FlashMessages = Record<string, unknown[]>
 
-/** Adds, reads and clears flash messages; see {@link Session.flash}. */
+/**
+ * Adds, reads and clears flash messages; see {@link Session.flash}. `formatArguments`: fill in the message as by
+ * `util.format`.
+ */
 export interface Flash {
   (): FlashMessages
   (type: string): unknown[]
@@ -25,6 +28,7 @@ interface FlashOwner {
 const FLASH = Symbol.for('unisession.flash')
 type Bag = Flash & FlashMessages
 
+/** The state of a bag, kept outside of it: all its own properties are messages. */
 interface BagState {
   /** It is an enumerable property of the session, and so part of its data. */
   attached: boolean
@@ -47,6 +51,7 @@ function isMessages(value: unknown): value is FlashMessages {
   return Object.values(value).every(Array.isArray)
 }
 
+/** Makes a bag for a session, with a copy of `messages`. It is not attached yet. */
 function createBag(session: object, messages?: FlashMessages): Bag {
   const state: BagState = { attached: false, detached: false, stored: false }
 
@@ -139,6 +144,7 @@ export function writeFlash(session: object, value: unknown, stored = false): voi
   attach(session, bag, state)
 }
 
+/** Marks a bag that the session no longer has. */
 function detach(bag: Bag): void {
   const state = states.get(bag)
   if (state) state.detached = true

@@ -23,8 +23,10 @@ export interface BunwayResponse {
   getHeader(name: string): string | undefined
   set(name: string, value: string): unknown
   status(code: number): unknown
+  /** Whether the app has answered. */
   isSent(): boolean
   isStreaming(): boolean
+  /** Called by the router, which awaits the result. */
   toResponse(): Awaitable<Response>
   toStreamingResponse(): Awaitable<Response>
 }
@@ -171,10 +173,12 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
       addCookie: (cookie) => res.append('Set-Cookie', cookie),
     })
   }
+  /** Adds the session's headers and builds the `Response`. */
   const build = (method: BuildMethod): Awaitable<Response> => {
     addSessionHeaders()
     return original[isStreaming() ? 'toStreamingResponse' : method]()
   }
+  /** Gives an error to the app's error handlers; where none can be reached, reports it and answers with status 500. */
   const fail = (error: unknown): Response => {
     if (req.route != null && !isMountedOnRoute) {
       resetResponse(res)
@@ -197,6 +201,7 @@ function holdResponse(service: Service, req: BunwayRequest, res: BunwayResponse,
     } while (lifecycle.pending.isBusy)
     if (failure && (wasSent || !isSent())) throw failure.error
   }
+  /** Commits the session once, then builds the `Response`. */
   const commitAndBuild = (method: BuildMethod): Awaitable<Response> => {
     // A second call builds an error handler's response, or comes from bunWay's own `toResponse`.
     if (committed) return original[method]()

@@ -20,8 +20,9 @@ declare global {
     interface Request {
       /** This request's session; its data is typed by `SessionData`. */
       session: Session & Partial<SessionData>
-      /** The session's id. */
+      /** The session's id; a new session has one before it is saved. */
       sessionID: string
+      /** The store of the middleware, as in express-session. */
       sessionStore: SessionStore
     }
   }
@@ -56,6 +57,7 @@ class ConnectRequest implements HostRequest {
     return Array.isArray(value) ? value.join(', ') : value
   }
 
+  /** Express compiles its setting `trust proxy` to a function of an address. */
   get trustsProxy(): boolean | undefined {
     const { app, socket } = this.#req
     const trusts: unknown = typeof app?.get === 'function' ? app.get('trust proxy fn') : undefined
@@ -208,6 +210,7 @@ class HeldResponse {
     this.#isStandIn = !('headersSent' in res)
   }
 
+  /** Replaces the methods that send the head, the body or the end of the response, as far as it has them. */
   #wrap(): void {
     const held = this
     const res = this.#res
@@ -235,6 +238,10 @@ class HeldResponse {
     }
   }
 
+  /**
+   * The app's `writeHead`. Defers a final status until the head is sent; passes on informational ones (1xx, RFC 9110 §15.2)
+   * and Node's own call for the implicit head. `self`: the object that it was called on, which may wrap the response.
+   */
   #writeHead(self: ServerResponse, args: unknown[]): ServerResponse {
     const res = this.#res
     const statusCode = Number(args[0]) | 0
@@ -281,6 +288,7 @@ class HeldResponse {
     Reflect.apply(this.#original.writeHead, this.#res, args)
   }
 
+  /** The app's `end`: commits the session, then sends the response. */
   #end(args: unknown[]): void {
     const res = this.#res
     // express-session ignores a second `end` too. In plain Node one with a body is an error.
@@ -417,10 +425,12 @@ class ConnectHead implements ResponseHead {
   }
 }
 
+/** Whether this is a response of Node's http2 module. */
 function isHttp2(res: ServerResponse): boolean {
   return 'stream' in res
 }
 
+/** The callback among the arguments of `write` or `end`, where it may stand at several places. */
 function callbackOf(args: unknown[]): ((error?: Error) => void) | undefined {
   return args.find((arg) => typeof arg === 'function') as (() => void) | undefined
 }
