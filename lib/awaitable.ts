@@ -60,11 +60,10 @@ function success<T>(value: T): [error?: null, value?: T] {
 }
 
 /**
- * Runs the work of a method that takes an optional Node-style callback.
- * With a callback: calls it exactly once, never synchronously, and outside of any promise, so that an exception in it is
- * an uncaught exception. Returns `self` for chaining.
- * Without: returns a promise. When nobody handles its rejection, the process goes on; the caller of `settle` handles that
- * of an {@link ObservedPromise}.
+ * Runs the work of a method that takes an optional Node-style callback. With a callback: calls it exactly once, never
+ * synchronously, and outside of any promise, so that an exception in it is an uncaught exception. Returns `self` for
+ * chaining. Without: returns a promise. When nobody handles its rejection, the process goes on; the caller of `settle`
+ * handles that of an {@link ObservedPromise}.
  */
 export function settle<S, T>(
   self: S,

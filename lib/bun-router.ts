@@ -39,8 +39,9 @@ export interface SessionOptions extends Omit<CoreOptions, 'store' | 'renewAfter'
 }
 
 /**
- * Session middleware with bun-router's documented defaults: cookie `bun_session`, a `maxAge` of one day (or the `ttl` of a
- * file or Redis store), `httpOnly`, `sameSite: 'lax'`, `resave: false`, `saveUninitialized: false`, `clearCookie: true`.
+ * Session middleware with bun-router's documented defaults: cookie `bun_session`, a `maxAge` of one day (or the `ttl`
+ * of a file or Redis store), `httpOnly`, `sameSite: 'lax'`, `resave: false`, `saveUninitialized: false`,
+ * `clearCookie: true`.
  * @throws TypeError for wrong options.
  */
 export function session(options?: SessionOptions): SessionMiddleware {

@@ -25,10 +25,10 @@ export interface SessionStore {
 }
 
 /**
- * Session middleware with bunWay's documented defaults: cookie `connect.sid`, a `maxAge` of 24 hours (or the lifetime of
- * a `FileStore` or `RedisStore`), `sameSite: 'lax'`, `saveUninitialized: true` and `clearCookie: true`. `resave` defaults
- * to true on stores without `touch`, as only writing extends their sessions, otherwise to false. Promise-style stores
- * get times in milliseconds, and their records need no cookie. @throws TypeError for wrong options.
+ * Session middleware with bunWay's documented defaults: cookie `connect.sid`, a `maxAge` of 24 hours (or the lifetime
+ * of a `FileStore` or `RedisStore`), `sameSite: 'lax'`, `saveUninitialized: true` and `clearCookie: true`. `resave`
+ * defaults to true on stores without `touch`, as only writing extends their sessions, otherwise to false. Promise-style
+ * stores get times in milliseconds, and their records need no cookie. @throws TypeError for wrong options.
  */
 export function session(given?: SessionOptions): SessionMiddleware {
   const options = givenOptions(given)
@@ -84,7 +84,8 @@ export const FileStore = class FileStore extends BaseFileStore {
 export interface FileStore extends Omit<BaseFileStore, keyof BunwayResults>, BunwayResults {}
 
 /**
- * Adapts a store for express-session, with callbacks, to bunWay's promise-style contract. `session()` accepts both kinds.
+ * Adapts a store for express-session, with callbacks, to bunWay's promise-style contract. `session()` accepts both
+ * kinds.
  */
 export function fromExpressStore(store: CallbackStore): SessionStore {
   const callbackStore = store as unknown as Record<string, (...args: unknown[]) => unknown>

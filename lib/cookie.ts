@@ -115,7 +115,7 @@ export class Cookie implements CookieOptions {
     if (ms && typeof ms !== 'number' && !(ms instanceof Date)) throw new TypeError('maxAge must be a number or Date')
     if (ms instanceof Date) deprecate('maxAge as Date; pass number of milliseconds instead')
     this.expires = typeof ms === 'number' ? new Date(Date.now() + ms) : ms
-    // The setter of `expires` has computed it from the clock: a millisecond may have passed, and each touch would lose it.
+    // The setter of `expires` computes it from the clock: each touch could lose a millisecond.
     if (typeof ms === 'number') this.originalMaxAge = ms
   }
 
@@ -174,8 +174,8 @@ export function cookieFrom(assigned: unknown, configured: Cookie, last: Cookie |
 }
 
 /**
- * When a cookie expires, in milliseconds since the epoch; undefined for a cookie without a valid date. Records of various
- * stores have the date as ISO or UTC text, or in milliseconds.
+ * When a cookie expires, in milliseconds since the epoch; undefined for a cookie without a valid date. Records of
+ * various stores have the date as ISO or UTC text, or in milliseconds.
  */
 export function expiryOf(cookie: { expires?: unknown; originalMaxAge?: unknown } | undefined): number | undefined {
   const expires = cookie?.expires

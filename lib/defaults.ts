@@ -11,8 +11,8 @@ export function withDefaults<D extends object, T extends object>(defaults: D, op
 }
 
 /**
- * How long a store keeps a session whose cookie has no date, in milliseconds. `otherwise`: the result for a store that is
- * not bundled, or has no such lifetime.
+ * How long a store keeps a session whose cookie has no date, in milliseconds. `otherwise`: the result for a store that
+ * is not bundled, or has no such lifetime.
  */
 export function lifetimeIn(store: unknown, otherwise: number): number {
   const driver = typeof store === 'object' ? (store as AnyStore | null)?.[DRIVER]?.() : undefined

@@ -32,7 +32,9 @@ export type WarningCode =
   | 'WARN_SESSION_STORE'
   | 'WARN_SESSION_STORE_SILENT'
 
-/** Whether a list, as in DEBUG or NO_DEPRECATION, contains one of `names`: `*` is a wildcard, `-name` excludes a name. */
+/**
+ * Whether a list, as in DEBUG or NO_DEPRECATION, contains one of `names`: `*` is a wildcard, `-name` excludes a name.
+ */
 export function listed(list: string | undefined, names: readonly string[] = NAMES): boolean {
   let found = false
   for (const entry of (list ?? '').split(/[\s,]+/)) {
@@ -60,7 +62,9 @@ export function debugRequest<T>(request: string, serve: () => T): T {
   return requests.run(request, serve)
 }
 
-/** Prints a line to stderr if `DEBUG` contains `unisession` or `express-session`. Takes a format as `util.format` does. */
+/**
+ * Prints a line to stderr if `DEBUG` contains `unisession` or `express-session`. Takes a format as `util.format` does.
+ */
 export function debug(message: string, ...args: unknown[]): void {
   if (!debugging) return
   const request = requests.getStore()
@@ -102,9 +106,9 @@ export function deprecate(message: string): void {
 }
 
 /**
- * Emits a process warning about a use that will not do what was meant. The message includes the cure. Emits each message
- * once per process; `detail`, such as an error, is printed with it but not compared. `NO_WARNING=<code>` (a list, `*` is
- * a wildcard) and Node's `--disable-warning=<code>` switch it off.
+ * Emits a process warning about a use that will not do what was meant. The message includes the cure. Emits each
+ * message once per process; `detail`, such as an error, is printed with it but not compared. `NO_WARNING=<code>` (a
+ * list, `*` is a wildcard) and Node's `--disable-warning=<code>` switch it off.
  */
 export function warn(code: WarningCode, message: string, detail?: string): void {
   if (listed(process.env.NO_WARNING, [code]) || !isFirst(message)) return

@@ -27,7 +27,10 @@ export type SessionErrorCode =
 export class SessionError extends Error {
   override readonly name = 'SessionError'
   readonly code: SessionErrorCode
-  /** HTTP status for the response to a refused request, which error handlers of Express and bunWay use; otherwise undefined. */
+  /**
+   * HTTP status for the response to a refused request, which error handlers of Express and bunWay use; otherwise
+   * undefined.
+   */
   declare readonly status?: number
 
   constructor(code: SessionErrorCode, message: string, options: { cause?: unknown; status?: number } = {}) {

@@ -44,7 +44,9 @@ function isBag(value: unknown): value is Bag {
   return typeof value === 'function' && states.has(value)
 }
 
-/** Whether a value can be connect-flash's messages: lists by type. Any other value of `session.flash` is the app's data. */
+/**
+ * Whether a value can be connect-flash's messages: lists by type. Any other value of `session.flash` is the app's data.
+ */
 function isMessages(value: unknown): value is FlashMessages {
   if (isBag(value)) return true
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false

@@ -1,5 +1,6 @@
 // Warnings about options that express-session accepts though they cannot work, and about what apps pass in place of
-// options or of a store. Most are tables of rules. The options that this package adds are checked in options.ts instead.
+// options or of a store. Most are tables of rules. The options that this package adds are checked in options.ts
+// instead.
 
 import { createHmac } from 'node:crypto'
 import { inspect } from 'node:util'
@@ -72,7 +73,9 @@ function distance(a: string, b: string): number {
 /** The longest lifetime of a cookie in browsers, in seconds: 400 days (RFC 6265bis §5.5). */
 const LONGEST_LIFETIME = 400 * 86_400
 
-/** Whether a number of milliseconds was probably meant in seconds: it is whole hours or days only if read as seconds. */
+/**
+ * Whether a number of milliseconds was probably meant in seconds: it is whole hours or days only if read as seconds.
+ */
 function looksLikeSeconds(ms: number): boolean {
   if (ms < 10_000) return true
   if (ms > LONGEST_LIFETIME) return false
@@ -205,7 +208,9 @@ function prefixMessage(name: string, { secure, path, domain, httpOnly }: Given):
     : `browsers refuse the cookie "${name}": the prefix ${prefix} needs ${needs.join(', ')}`
 }
 
-/** Warns of cookie attributes that cannot work. Of `maxAge` and `expires` it checks the one that counts: the last given. */
+/**
+ * Warns of cookie attributes that cannot work. Of `maxAge` and `expires` it checks the one that counts: the last given.
+ */
 export function lintCookie(name: string, given: unknown): void {
   if (!given) return
   if (typeof given !== 'object') {

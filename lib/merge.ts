@@ -100,7 +100,10 @@ export function isCookieChanged(base: CookieData, ours: CookieData): boolean {
   return CHANGEABLE.some((key) => differs(base, ours, key))
 }
 
-/** Merges the cookie of a session: theirs with the attributes that we changed, and the date that belongs to its lifetime. */
+/**
+ * Merges the cookie of a session: theirs with the attributes that we changed, and the date that belongs to its
+ * lifetime.
+ */
 export function mergeCookie(base: CookieData, ours: CookieData, theirs: CookieData): Cookie {
   const changed = CHANGEABLE.filter((key) => differs(base, ours, key)).map((key) => [key, ours[key]])
   const merged: CookieData = { ...theirs, ...Object.fromEntries(changed), ...mergeFacts(base, ours, theirs) }

@@ -59,7 +59,10 @@ export interface RequestLife extends RecordOwner {
   applyTraits(session: Session): Session
   /** Tells the request that its session has another id than the browser's cookie says. */
   adoptRenewedId(id: string): void
-  /** Gives the request a new, empty session under a new id. @throws SessionError `ERR_SESSION_ID` when `genid` returns none. */
+  /**
+   * Gives the request a new, empty session under a new id. @throws SessionError `ERR_SESSION_ID` when `genid` returns
+   * none.
+   */
   generate(): void
   /** A cookie with the attributes that the options set for this request. */
   newCookie(): Cookie
@@ -85,9 +88,9 @@ export interface Session extends SessionFlash {}
 
 /**
  * The session of one request. Its enumerable properties are the app's data and `cookie`; all others are not enumerable,
- * so that it can be iterated, merged and stored. Methods with a Node-style callback return `this`, as in express-session.
- * Without one they return a promise. An app need not handle it: the response waits for it, and its failure fails the
- * request.
+ * so that it can be iterated, merged and stored. Methods with a Node-style callback return `this`, as in
+ * express-session. Without one they return a promise. An app need not handle it: the response waits for it, and its
+ * failure fails the request.
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
 export class Session {
@@ -162,8 +165,8 @@ export class Session {
   }
 
   /**
-   * Destroys the session. `req.session` is gone at once, the stored session when the promise resolves or the callback is
-   * called. Fails with the store's error.
+   * Destroys the session. `req.session` is gone at once, the stored session when the promise resolves or the callback
+   * is called. Fails with the store's error.
    */
   destroy(callback: ErrorCallback): this
   destroy(): Promise<void>
@@ -180,7 +183,8 @@ export class Session {
    * Destroys the session and gives the request an empty one under a new id. Call it whenever a user signs in (OWASP
    * Session Management, "Renew the Session ID After Any Privilege Level Change"). `keep: true` keeps the data and the
    * cookie's lifetime. Use `req.session` afterwards, not this object: without a callback it is the new session at once,
-   * with one when that is called, as in express-session. Fails with the store's error; the new session exists even then.
+   * with one when that is called, as in express-session. Fails with the store's error; the new session exists even
+   * then.
    */
   regenerate(callback: ErrorCallback): this
   regenerate(options: RegenerateOptions, callback: ErrorCallback): this

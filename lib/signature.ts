@@ -6,7 +6,9 @@ import { sign, unsign } from 'cookie-signature'
 /** A key for `crypto.createHmac`. */
 export type Secret = string | Buffer | NodeJS.ArrayBufferView | import('node:crypto').KeyObject
 
-/** Longer cookie values are not verified: browsers must keep 4096 bytes of name, value and attributes (RFC 6265 §6.1). */
+/**
+ * Longer cookie values are not verified: browsers must keep 4096 bytes of name, value and attributes (RFC 6265 §6.1).
+ */
 export const LONGEST_COOKIE = 4096
 /** How many verified cookies each middleware remembers. */
 const MAX_REMEMBERED = 1024
@@ -33,8 +35,8 @@ export function generateId(): string {
 }
 
 /**
- * A name for a session that does not give away its id, for logs and events: HMAC-SHA-256 under the first secret, the same
- * in every process. The prefix is needed: the HMAC of the id alone is the signature of its cookie.
+ * A name for a session that does not give away its id, for logs and events: HMAC-SHA-256 under the first secret, the
+ * same in every process. The prefix is needed: the HMAC of the id alone is the signature of its cookie.
  */
 export function hashId(id: string, secret: Secret): string {
   return createHmac('sha256', secret as string)
@@ -95,7 +97,9 @@ export class Signer {
   }
 }
 
-/** Turns a signature in base64url, as bunWay's built-in session makes it, into base64, as `cookie-signature` reads it. */
+/**
+ * Turns a signature in base64url, as bunWay's built-in session makes it, into base64, as `cookie-signature` reads it.
+ */
 function fromBase64url(signed: string): string {
   const dot = signed.lastIndexOf('.')
   const signature = signed.slice(dot + 1)

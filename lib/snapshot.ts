@@ -10,7 +10,9 @@ export type StoredObject = Record<string, unknown> & { cookie: CookieData }
 
 const HEAD = '{"cookie":'
 
-/** A session's data, all but its cookie, as JSON. @throws SessionError `ERR_SESSION_SERIALIZE` for a cycle or a BigInt. */
+/**
+ * A session's data, all but its cookie, as JSON. @throws SessionError `ERR_SESSION_SERIALIZE` for a cycle or a BigInt.
+ */
 export function serializeData(session: object): string {
   const { cookie: _, ...data } = session as Record<string, unknown>
   try {
@@ -21,7 +23,9 @@ export function serializeData(session: object): string {
   }
 }
 
-/** Joins the JSON of a cookie and of data to that of a record. The cookie comes first, so that it can be parsed alone. */
+/**
+ * Joins the JSON of a cookie and of data to that of a record. The cookie comes first, so that it can be parsed alone.
+ */
 export function joinRecord(cookie: string, data: string): string {
   return data === '{}' ? `${HEAD}${cookie}}` : `${HEAD}${cookie},${data.slice(1)}`
 }

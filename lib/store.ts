@@ -24,9 +24,9 @@ export type AllCallback = (error: any, sessions?: SessionData[] | { [sid: string
 export type LengthCallback = (error: any, length?: number) => void
 
 /**
- * The base class of stores, with the contract of express-session's. An id that is unknown or has expired is not an error:
- * `get` calls back with nothing, `destroy` and `touch` do nothing. An error means that the store could not do its work.
- * `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work.
+ * The base class of stores, with the contract of express-session's. An id that is unknown or has expired is not an
+ * error: `get` calls back with nothing, `destroy` and `touch` do nothing. An error means that the store could not do
+ * its work. `class X extends Store`, `util.inherits(X, Store)` and `Store.call(this)` all work.
  */
 declare abstract class StoreBase extends EventEmitter {
   constructor(options?: unknown)
@@ -99,8 +99,8 @@ export interface CallbackStore {
 export interface PromiseStore {
   get(sid: string): Promise<object | null | undefined>
   /**
-   * `ttl`: how long the session lasts, in milliseconds, under `unisession/bun-router` in seconds; undefined if its cookie
-   * has no date.
+   * `ttl`: how long the session lasts, in milliseconds, under `unisession/bun-router` in seconds; undefined if its
+   * cookie has no date.
    */
   set(sid: string, session: never, ttl?: number): Promise<unknown>
   destroy(sid: string): Promise<unknown>

@@ -21,8 +21,8 @@ function makeSession(service: Service, req: RequestLike, data: object): Session 
 
 /**
  * Saves a new session with this data in the middleware's store. Returns the `Cookie` header of a browser that has it:
- * `request(app).get('/').set('Cookie', await sessionCookie(sessions, { user: 'ann' }))`. Rejects with the store's error,
- * or with a TypeError when the middleware has no `secret` option.
+ * `request(app).get('/').set('Cookie', await sessionCookie(sessions, { user: 'ann' }))`. Rejects with the store's
+ * error, or with a TypeError when the middleware has no `secret` option.
  */
 export async function sessionCookie(middleware: SessionMiddleware, data: object): Promise<string> {
   const service = (middleware as unknown as { [SERVICE]?: Service })[SERVICE]

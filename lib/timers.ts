@@ -1,6 +1,6 @@
 // Timers for everything that a request waits for. They work when a test fakes clocks and timers: test runners replace
-// `setTimeout`, `setImmediate`, `nextTick`, `queueMicrotask`, `performance` and `hrtime`, some of them before this package
-// is loaded, and jsdom's timers differ from Node's.
+// `setTimeout`, `setImmediate`, `nextTick`, `queueMicrotask`, `performance` and `hrtime`, some of them before this
+// package is loaded, and jsdom's timers differ from Node's.
 
 import { randomBytes } from 'node:crypto'
 import { MessageChannel } from 'node:worker_threads'
@@ -33,7 +33,9 @@ export function soon<Args extends unknown[]>(call: (...args: Args) => unknown, .
 /** The global timers when this package was loaded. */
 const originals = { setTimeout: globalThis.setTimeout, setImmediate: globalThis.setImmediate }
 
-/** Whether a global timer exists and is the runtime's own: libraries that fake timers put a `clock` property on theirs. */
+/**
+ * Whether a global timer exists and is the runtime's own: libraries that fake timers put a `clock` property on theirs.
+ */
 function isReal(name: keyof typeof originals): boolean {
   const timer: unknown = globalThis[name]
   return typeof timer === 'function' && timer === originals[name] && !('clock' in timer)

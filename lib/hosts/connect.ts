@@ -138,7 +138,9 @@ function refuse(): never {
   throw headersSent()
 }
 
-/** Emits the error of a write after the end, which a `pipeline` needs. Without any listener it must not end the process. */
+/**
+ * Emits the error of a write after the end, which a `pipeline` needs. Without any listener it must not end the process.
+ */
 function refuseWrite(res: ServerResponse, callback: ((error: Error) => void) | undefined): void {
   const error = Object.assign(new Error('write after end'), { code: 'ERR_STREAM_WRITE_AFTER_END' })
   callback?.(error)
@@ -170,8 +172,8 @@ function freeze(res: object, descriptors: Record<string, PropertyDescriptor>): (
 /**
  * A response that is held from the app's `end` until the store has saved the session. To the app it looks sent: the
  * head is frozen, a second `end` does nothing, and the connection cannot be closed. To everything below, the app seems
- * to have called `end` a little later: the cookie is decided after the save, and Node makes body, length and encoding as
- * usual.
+ * to have called `end` a little later: the cookie is decided after the save, and Node makes body, length and encoding
+ * as usual.
  */
 class HeldResponse {
   readonly #req: IncomingMessage
@@ -180,7 +182,9 @@ class HeldResponse {
   readonly #next: Next
   /** The response's methods before they were replaced. */
   readonly #original: Pick<ServerResponse, 'writeHead' | 'write' | 'end' | 'flushHeaders'>
-  /** An object in place of a response, as engine.io makes for a WebSocket: it has no `headersSent` and cannot be held. */
+  /**
+   * An object in place of a response, as engine.io makes for a WebSocket: it has no `headersSent` and cannot be held.
+   */
   readonly #isStandIn: boolean
 
   /** The app has called `end`. */
@@ -239,8 +243,9 @@ class HeldResponse {
   }
 
   /**
-   * The app's `writeHead`. Defers a final status until the head is sent; passes on informational ones (1xx, RFC 9110 §15.2)
-   * and Node's own call for the implicit head. `self`: the object that it was called on, which may wrap the response.
+   * The app's `writeHead`. Defers a final status until the head is sent; passes on informational ones (1xx, RFC 9110
+   * §15.2) and Node's own call for the implicit head. `self`: the object that it was called on, which may wrap the
+   * response.
    */
   #writeHead(self: ServerResponse, args: unknown[]): ServerResponse {
     const res = this.#res
@@ -350,7 +355,9 @@ class HeldResponse {
     this.#connection?.closeAfterResponse()
   }
 
-  /** The commit has failed: withholds the response if the lifecycle says so, otherwise sends it and reports the error. */
+  /**
+   * The commit has failed: withholds the response if the lifecycle says so, otherwise sends it and reports the error.
+   */
   #fail(error: unknown, args: unknown[]): void {
     this.#release()
     if (!this.#headSent && !this.#res.headersSent && this.#lifecycle.withholds(error)) this.#withhold(error, args)
@@ -440,7 +447,9 @@ function setStatus(res: ServerResponse, { statusCode, statusMessage }: Status): 
   if (statusMessage) res.statusMessage = statusMessage
 }
 
-/** Calls `call` when the response was sent. Earlier, an error handler that finds the head sent could cut off its body. */
+/**
+ * Calls `call` when the response was sent. Earlier, an error handler that finds the head sent could cut off its body.
+ */
 function whenSent(res: ServerResponse, call: () => void): void {
   if (typeof res.once !== 'function' || res.writableFinished || res.destroyed) {
     soon(call)

@@ -1,5 +1,5 @@
-// Finds out how a foreign store answers: by callback or by promise. The declared parameters of its methods tell little, so
-// it is called with a callback, and the first valid answer, by callback or by promise, decides.
+// Finds out how a foreign store answers: by callback or by promise. The declared parameters of its methods tell little,
+// so it is called with a callback, and the first valid answer, by callback or by promise, decides.
 
 import { type Awaitable, chain, isPromise } from '../awaitable.ts'
 import { debug } from '../diagnostics.ts'

@@ -1,4 +1,5 @@
-// The pointer that is stored under an id that was renewed. It leads requests with the old id to the session's new id. Pure.
+// The pointer that is stored under an id that was renewed. It leads requests with the old id to the session's new id.
+// Pure.
 //
 // It is encrypted, once for each secret that cookies are signed with, under a key made of the secret and the old id.
 // So a reader of the store learns no valid id, and a process that has one of the secrets can follow it.

@@ -1,5 +1,6 @@
-// Queues for stores that cannot update atomically: the requests of this process to one session take turns. The last version
-// that they wrote is remembered while one of them runs, so that their changes are merged without reading the store.
+// Queues for stores that cannot update atomically: the requests of this process to one session take turns. The last
+// version that they wrote is remembered while one of them runs, so that their changes are merged without reading the
+// store.
 
 import { type Awaitable, isPromise } from '../awaitable.ts'
 import { alarm } from '../timers.ts'
