@@ -129,6 +129,12 @@ export class SessionRecord {
     }
   }
 
+  /** The same of a session that nobody has looked at, so that it cannot have changed. */
+  standingUnopened(): RecordStanding & { isModified: boolean; isSaved: boolean } {
+    const { id, isGone, isStored, wasSaved, wasWritten } = this.standing()
+    return { id, isGone, isStored, wasSaved, wasWritten, isModified: false, isSaved: wasSaved }
+  }
+
   /** The same of a session that is committed now, with this data and this cookie. */
   standingOf(data: string, cookie: CookieData): RecordStanding & { isModified: boolean; isSaved: boolean } {
     const { id, isGone, isStored, wasSaved, wasWritten } = this.standing()

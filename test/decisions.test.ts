@@ -108,6 +108,12 @@ describe('how an extension is stored', () => {
   })
 })
 
+/** The answers to what is asked of a session only where it matters. */
+const asked = (isModified: boolean, isExtended: boolean): CookieStanding['session'] => ({
+  isModified: () => isModified,
+  isExtended: () => isExtended,
+})
+
 describe('what the browser is told', () => {
   const looked: CookieStanding = {
     isOpened: true,
@@ -119,8 +125,7 @@ describe('what the browser is told', () => {
     isStored: true,
     wasWritten: false,
     hasDate: false,
-    isModified: () => false,
-    isExtended: () => true,
+    session: asked(false, true),
   }
   const fresh = { browserHasId: false, isStored: false }
   const settings = { saveUninitialized: false, rolling: false, autoCommit: true }
@@ -136,7 +141,7 @@ describe('what the browser is told', () => {
       const { browserHasId, hasDate, isModified } = session
       const shouldSetCookie = browserHasId ? rolling || (hasDate && isModified) : saveUninitialized || isModified
       const { act } = cookieAct(
-        { ...looked, browserHasId, hasDate, isModified: () => isModified, isStored: browserHasId },
+        { ...looked, browserHasId, hasDate, session: asked(isModified, true), isStored: browserHasId },
         { ...settings, saveUninitialized, rolling },
       )
       expect([session, saveUninitialized, rolling, act === 'send']).toEqual([
@@ -154,13 +159,13 @@ describe('what the browser is told', () => {
     ['such a session, with rolling', { isOpened: false }, { rolling: true }, 'send'],
     [
       'such a session, with rolling, where the request does not extend it',
-      { isOpened: false, isExtended: () => false },
+      { isOpened: false, session: asked(false, false) },
       { rolling: true },
       'nobody looked at the session',
     ],
     [
       'a session that it has, with rolling, where the request does not extend it',
-      { isExtended: () => false },
+      { session: asked(false, false) },
       { rolling: true },
       'the browser has it',
     ],
@@ -175,14 +180,14 @@ describe('what the browser is told', () => {
     ['a session that could not be saved', { isRefused: true }, {}, 'the session could not be saved'],
     [
       'a new one that could not be saved',
-      { ...fresh, isRefused: true, isModified: () => true },
+      { ...fresh, isRefused: true, session: asked(true, true) },
       {},
       'nothing was put into the session',
     ],
     ['a new one that an error handler has saved', { ...fresh, isRefused: true, wasWritten: true }, {}, 'send'],
     [
       'a changed session without autoCommit',
-      { ...fresh, isModified: () => true },
+      { ...fresh, session: asked(true, true) },
       { autoCommit: false },
       'nothing was put into the session',
     ],

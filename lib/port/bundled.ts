@@ -29,27 +29,27 @@ export class BundledSlot implements Slot {
   }
 
   read(): Awaitable<Version | undefined> {
-    return this.#wait(this.#driver.read(this.id), 'get')
+    return BundledSlot.#wait(this, this.#driver.read(this.id), 'get')
   }
 
   create(record: Outgoing): Awaitable<Version> {
-    return this.#wait(this.#driver.write(this.id, record, expiryOf(record.cookie)), 'set')
+    return BundledSlot.#wait(this, this.#driver.write(this.id, record, expiryOf(record.cookie)), 'set')
   }
 
   add(record: Outgoing): Awaitable<Version> {
-    return this.#wait(this.#driver.add(this.id, record, expiryOf(record.cookie)), 'set')
+    return BundledSlot.#wait(this, this.#driver.add(this.id, record, expiryOf(record.cookie)), 'set')
   }
 
   update(from: Version, make: Make): Awaitable<Version | undefined> {
-    return this.#wait(this.#driver.update(this.id, from, make), 'set')
+    return BundledSlot.#wait(this, this.#driver.update(this.id, from, make), 'set')
   }
 
   touch(record: Outgoing, loaded?: CookieData): Awaitable<Touched> {
-    return this.#wait(this.#driver.touch(this.id, record, expiryOf(record.cookie), loaded), 'touch')
+    return BundledSlot.#wait(this, this.#driver.touch(this.id, record, expiryOf(record.cookie), loaded), 'touch')
   }
 
   take(): Awaitable<Version | undefined> {
-    return this.#wait(this.#driver.take(this.id), 'destroy')
+    return BundledSlot.#wait(this, this.#driver.take(this.id), 'destroy')
   }
 
   end(): Awaitable<Version | undefined> {
@@ -57,11 +57,12 @@ export class BundledSlot implements Slot {
   }
 
   remove(): Awaitable<void> {
-    return this.#wait(this.#driver.remove(this.id), 'destroy')
+    return BundledSlot.#wait(this, this.#driver.remove(this.id), 'destroy')
   }
 
-  #wait<T>(answer: Awaitable<T>, method: string): Awaitable<T> {
-    return this.#patience && isPromise(answer) ? this.#patience.wait(answer, method, this.#timeout) : answer
+  // A static method, as a private one of each slot costs at each request.
+  static #wait<T>(slot: BundledSlot, answer: Awaitable<T>, method: string): Awaitable<T> {
+    return slot.#patience && isPromise(answer) ? slot.#patience.wait(answer, method, slot.#timeout) : answer
   }
 }
 

@@ -44,7 +44,7 @@ export class SessionSlot implements Slot {
 
   /** The id that this slot was made for was renewed longer than its grace ago. */
   get isRefused(): boolean {
-    return this.#servedUntil < Date.now()
+    return this.#servedUntil !== Number.POSITIVE_INFINITY && this.#servedUntil < Date.now()
   }
 
   /** Another session of the same store, or the same session as somebody else's request would find it. */

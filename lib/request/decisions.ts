@@ -79,10 +79,13 @@ export interface CookieStanding extends Pick<RecordStanding, 'isGone' | 'isStore
   readonly browserHasOldId: boolean
   /** The cookie has a date of expiry. */
   readonly hasDate: boolean
-  /** See {@link StoreStanding}. Asked only where it matters: to know it, the session is serialised. */
-  readonly isModified: () => boolean
-  /** The request extends the session now. Asked only where it matters, as it may need {@link isModified}. */
-  readonly isExtended: () => boolean
+  /** What is asked only where it matters: to know it, the session may have to be serialised. */
+  readonly session: {
+    /** See {@link StoreStanding.isModified}. */
+    isModified(): boolean
+    /** The request extends the session now. */
+    isExtended(): boolean
+  }
 }
 
 /** Whether the response carries the session's cookie (shouldSetCookie). */
@@ -93,7 +96,7 @@ export function cookieAct(
   const { browserHasId } = session
   if (session.isRefused && (browserHasId || !session.isOpened)) return noCookie('the session could not be saved')
   if (!session.isOpened && !session.browserHasOldId) {
-    const isSent = browserHasId ? settings.rolling && session.isExtended() : settings.saveUninitialized
+    const isSent = browserHasId ? settings.rolling && session.session.isExtended() : settings.saveUninitialized
     if (!isSent) return noCookie('nobody looked at the session')
   }
   if (!session.isThere) return noCookie('no session', true)
@@ -106,10 +109,10 @@ export function cookieAct(
 function isCookieDue(session: CookieStanding, settings: Parameters<typeof cookieAct>[1]): boolean {
   if (session.isRefused || !settings.autoCommit) return session.wasWritten
   if (session.browserHasId) {
-    const isRolled = settings.rolling && session.isExtended()
-    return session.browserHasOldId || isRolled || (session.hasDate && session.isModified())
+    const isRolled = settings.rolling && session.session.isExtended()
+    return session.browserHasOldId || isRolled || (session.hasDate && session.session.isModified())
   }
-  return settings.saveUninitialized || session.isStored || session.isModified()
+  return settings.saveUninitialized || session.isStored || session.session.isModified()
 }
 
 const GONE = 'the session is gone'

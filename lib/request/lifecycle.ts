@@ -325,7 +325,7 @@ export class Lifecycle {
       return decision.leadsNowhere ? this.#expiredCookie(response) : undefined
     }
     if (!cookie || !this.#browser.accepts(id, cookie.secure)) return undefined
-    if (this.#session.extends || !standing.browserHasId || standing.isModified()) this.#session.refresh(cookie)
+    if (this.#session.extends || !standing.browserHasId || this.#session.isModified()) this.#session.refresh(cookie)
     return this.#browser.cookieFor(id, (record?.mergedCookie ?? cookie).data)
   }
 

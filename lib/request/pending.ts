@@ -7,19 +7,20 @@ import { soon } from '../timers.ts'
 
 /** What the response of one request waits for. */
 export class PendingWork {
-  readonly #pending = new Set<Promise<void>>()
+  /** Made when something begins: most requests have nothing to wait for. */
+  #pending: Set<Promise<void>> | undefined
   /** Work that failed while the response still waited. */
-  readonly #failures: { readonly error: unknown; readonly work: ObservedPromise<void> }[] = []
+  #failures: { readonly error: unknown; readonly work: ObservedPromise<void> }[] | undefined
   #failure: { error: unknown } | undefined
 
   /** Something is at work, or a callback that may answer is. */
   get isBusy(): boolean {
-    return this.#pending.size > 0
+    return this.#pending !== undefined && this.#pending.size > 0
   }
 
   /** Something is at work, or has failed and nobody has been told yet. */
   get isUnsettled(): boolean {
-    return this.isBusy || this.#failures.length > 0
+    return this.isBusy || (this.#failures !== undefined && this.#failures.length > 0)
   }
 
   /** What the last callback of a session method was given as an error, or has thrown. */
@@ -32,7 +33,7 @@ export class PendingWork {
     const done = this.#start()
     work.watch(done, (error) => {
       if (!isNotFound(error)) {
-        if (!isOver()) this.#failures.push({ error, work })
+        if (!isOver()) this.#failures = [...(this.#failures ?? []), { error, work }]
         // `await` looks at what has failed already a moment later.
         else soon(() => work.observed || late(error))
       }
@@ -67,8 +68,8 @@ export class PendingWork {
 
   /** Waits until nothing is at work. @throws the error of work whose outcome nobody has observed. */
   async settle(): Promise<void> {
-    while (this.isBusy) await Promise.all(this.#pending)
-    const failure = this.#failures.splice(0).find(({ work }) => !work.observed)
+    while (this.isBusy) await Promise.all(this.#pending ?? [])
+    const failure = this.#failures?.splice(0).find(({ work }) => !work.observed)
     if (failure) throw failure.error
   }
 
@@ -77,10 +78,11 @@ export class PendingWork {
     let done = (): void => {}
     const going = new Promise<void>((resolve) => {
       done = () => {
-        this.#pending.delete(going)
+        this.#pending?.delete(going)
         resolve()
       }
     })
+    this.#pending ??= new Set()
     this.#pending.add(going)
     return done
   }

@@ -393,8 +393,9 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     }
     const record = this.#recordOf(state) as SessionRecord
     const data = session ? serializeData(session) : (record.snapshot as Snapshot).data
-    const stands = record.standingOf(data, cookie)
-    const { isGone, wasSaved } = stands
+    // Nobody can have changed a session that nobody has looked at.
+    const stands = session ? record.standingOf(data, cookie) : record.standingUnopened()
+    const { isGone, isSaved, wasSaved } = stands
     const isModified = session !== undefined && (stands.id !== this.#firstId || stands.isModified)
     if (session) this.#committed = { session, record, data, isModified }
     const extension = this.#extensionOf(cookie)
@@ -407,8 +408,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
       isUndated: this.#stamp(cookie),
       isGone,
       isModified,
-      // Nobody can have changed a session that nobody has looked at.
-      isSaved: session ? stands.isSaved : wasSaved,
+      isSaved,
       wasSaved,
     }
     return { session, hasOwnSave: session !== undefined && hasOwnSave(session), record, cookie, data, standing }
@@ -429,7 +429,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const record = isAsked ? this.#recordOf(state) : undefined
     const cookie = isAsked ? this.#cookieOf(state) : undefined
     const { isGone, isStored, wasWritten } = record?.standing() ?? NOT_STORED
-    const standing = {
+    const standing: CookieStanding = {
       isOpened,
       isThere,
       isGone,
@@ -439,14 +439,23 @@ export class RequestSession implements RequestLife, AnsweredRequest {
       isStored,
       wasWritten,
       hasDate: cookie?.expires != null,
-      isModified: (): boolean => state.at === 'open' && this.#isModifiedNow(state.session),
-      isExtended: (): boolean => {
-        this.#isExtended ??= (this.extends && this.#extensionOf(cookie) !== 'none') || standing.isModified()
-        return this.#isExtended
-      },
+      session: this,
     }
     const id = state.at === 'open' ? state.session.id : this.#firstId
     return { id, record, cookie, standing, isLooked: this.#isLooked }
+  }
+
+  /** See {@link CookieStanding.session}. */
+  isModified(): boolean {
+    return this.#state.at === 'open' && this.#isModifiedNow(this.#state.session)
+  }
+
+  /** See {@link CookieStanding.session}. */
+  isExtended(): boolean {
+    const state = this.#state
+    const cookie = state.at === 'open' || state.at === 'found' ? this.#cookieOf(state) : undefined
+    this.#isExtended ??= (this.extends && this.#extensionOf(cookie) !== 'none') || this.isModified()
+    return this.#isExtended
   }
 
   /** This request extends its session, as the `touch` option says. A function is asked once. */
