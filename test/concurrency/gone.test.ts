@@ -2,10 +2,11 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { ROUNDS } from '../support/form.ts'
 import type { Browser, Reply } from '../support/jar.ts'
 import { spawnServer } from '../support/serve.ts'
 import { find, kinds, sharedKinds } from './fixture/kinds.ts'
-import { open, ROUNDS, type Site, serverOf, tab, times } from './support.ts'
+import { open, type Site, serverOf, tab, times } from './support.ts'
 import { type Opened, Stores } from './table.ts'
 
 const opened = new Stores()

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { createClient } from 'redis'
 import { afterAll, describe, expect, it } from 'vitest'
+import { runsOf } from '../support/form.ts'
 import { redisMissing, startRedis } from '../support/redis.ts'
 import { bases, find, kinds } from './fixture/kinds.ts'
 import { callbackStore, PromiseStore } from './fixture/stores.ts'
@@ -16,7 +17,6 @@ import { file, foreign, memoryAtOnce, memoryFarAway, redis } from './stages.ts'
 import { Stores } from './table.ts'
 
 const SEED = Number(process.env.SEED ?? 20_240_501)
-const RUNS = process.env.RUNS ? Number(process.env.RUNS) : undefined
 
 const ends: readonly Step[] = ['regenerate', 'regenerate, keep', 'destroy', 'unset']
 const step = fc.oneof(
@@ -71,7 +71,7 @@ const found: [Scene][] = [
   ],
 ]
 
-const parameters = (numRuns: number) => ({ seed: SEED, numRuns: RUNS ?? numRuns })
+const parameters = (runs: number) => ({ seed: SEED, numRuns: runsOf(runs) })
 
 const stores = new Stores()
 const closers: (() => unknown)[] = []
@@ -106,12 +106,12 @@ describe.each(Object.entries(stages))('on %s', (name, open) => {
   const isForeign = kinds.some((kind) => kind.name === name && !kind.bundled)
 
   it.skipIf(isMissing)('requests keep what each of them changed, and the end of a session', async () => {
-    await fc.assert(property(await open()), { ...parameters(/^memory\b/.test(name) ? 400 : 60), examples: found })
+    await fc.assert(property(await open()), { ...parameters(/^memory\b/.test(name) ? 200 : 30), examples: found })
   })
 
   if (isForeign) {
     it.skipIf(isMissing)("and so they do with concurrency: 'reread'", async () => {
-      await fc.assert(property(await open(), renewals(rereading)), parameters(30))
+      await fc.assert(property(await open(), renewals(rereading)), parameters(15))
     })
   }
 

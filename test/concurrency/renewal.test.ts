@@ -7,10 +7,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { SessionEvents, SessionOptions } from '../../lib/index.ts'
 import { MemoryStore, session } from '../../lib/index.ts'
 import { DRIVER, type Driver } from '../../lib/port/slot.ts'
+import { ROUNDS } from '../support/form.ts'
 import { Browser, type Reply } from '../support/jar.ts'
 import { type AnyStore, kinds, type StoreCase } from './fixture/kinds.ts'
 import { PromiseStore } from './fixture/stores.ts'
-import { open, openOn, ROUNDS, type Site, secret, tab, times } from './support.ts'
+import { open, openOn, type Site, secret, tab, times } from './support.ts'
 import { lookUp, type Opened, Stores } from './table.ts'
 
 const opened = new Stores()

@@ -5,12 +5,10 @@ import type { SessionOptions } from '../../lib/index.ts'
 import { session } from '../../lib/index.ts'
 import { Browser } from '../support/jar.ts'
 import { connectFlash } from '../support/required.ts'
+import { nodeArgs } from '../support/run.ts'
 import { serve } from '../support/serve.ts'
 import { type App, createApp } from './fixture/app.ts'
 import type { AnyStore, Place, StoreCase } from './fixture/kinds.ts'
-
-/** How many rounds of each race: a few in `npm test`, `ROUNDS=200` for the full form. */
-export const ROUNDS = Number(process.env.ROUNDS ?? 5)
 
 export const secret = 'a secret of these tests, long enough'
 
@@ -47,7 +45,7 @@ export function tab(browser: Browser, url: string): Browser {
 /** The command of a process that serves the same app on the same folder or Redis. */
 export function serverOf(kind: StoreCase, place: Place, options: object = {}): [string, string[]] {
   const wish = JSON.stringify({ kind: kind.name, place, options })
-  return [process.execPath, ['--import', 'tsx', 'test/concurrency/fixture/server.ts', wish]]
+  return [process.execPath, [...nodeArgs('test/concurrency/fixture/server.ts'), wish]]
 }
 
 export const times = <T>(count: number, make: (index: number) => T): T[] =>

@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { type Disk, disk } from '../../stores/file/disk.ts'
 import { FileStore } from '../../stores/file.ts'
+import { ROUNDS } from '../support/form.ts'
 import { bun } from '../support/serve.ts'
 import { crash } from './fixture/file-crash.ts'
 import { session } from './fixture/file-sessions.ts'
@@ -37,9 +38,6 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 /** Tests that mostly wait. */
 const waits = ['touch extends a session', 'cookie has expired', 'same moment', 'Windows']
 
-/** How often each of several processes does everything: `ROUNDS=1000` for the long form. */
-const ROUNDS = Number(process.env.ROUNDS ?? 40)
-
 describe.concurrent('FileStore in several processes', () => {
   it('leaves every acknowledged session readable and whole when its process is killed', async () => {
     const { path } = await open()
@@ -52,7 +50,9 @@ describe.concurrent('FileStore in several processes', () => {
   it('loses nothing between four processes, of Node and of Bun', async () => {
     const { path, store } = await open()
     for (const counter of ['counter-0', 'counter-1', 'counter-2']) await store.set(counter, session({ n: 0 }))
-    const partners = await Promise.all([undefined, undefined, bun, bun].map((bun) => start('mix', path, ROUNDS, bun)))
+    const partners = await Promise.all(
+      [undefined, undefined, bun, bun].map((bun) => start('mix', path, 8 * ROUNDS, bun)),
+    )
     for (const partner of partners) partner.go()
     await Promise.all(partners.map(({ ended }) => ended))
     const total: Record<string, number> = {}

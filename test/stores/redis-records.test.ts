@@ -11,6 +11,7 @@ import { Pointer } from '../../lib/port/pointer.ts'
 import { DRIVER, type Driver, type Version } from '../../lib/port/slot.ts'
 import { Outgoing } from '../../lib/snapshot.ts'
 import { RedisStore, type RedisStoreClient, redisStore } from '../../stores/redis.ts'
+import { ROUNDS } from '../support/form.ts'
 import {
   command,
   lifetimeOf,
@@ -262,7 +263,7 @@ describe.skipIf(redisMissing)('the commands of RedisStore', () => {
   })
 
   it('of two processes that update one session are exact', async () => {
-    const times = 1_000
+    const times = 60 * ROUNDS
     await new RedisStore({ client }).set('shared', plain({ n: 0 }))
     const env = { REDIS_URL: server.url, SESSION: 'shared', TIMES: String(times) }
     const script = 'test/stores/fixture/redis-increment.ts'

@@ -17,6 +17,7 @@ import {
   startRedis,
   watch,
 } from '../support/redis.ts'
+import { nodeArgs } from '../support/run.ts'
 import { bun, type Running, serve, spawnServer } from '../support/serve.ts'
 import { createApp } from './fixture/redis-app.ts'
 
@@ -155,7 +156,7 @@ describe.skipIf(redisMissing || !bun)('Node and Bun with one Redis', () => {
     const script = 'test/stores/fixture/redis-serve.ts'
     const env = { REDIS_URL: server.url }
     const apps = await Promise.all([
-      spawnServer(process.execPath, ['--import', 'tsx', script], env),
+      spawnServer(process.execPath, nodeArgs(script), env),
       spawnServer(bun as string, [script], env),
       spawnServer(bun as string, [script], { ...env, CLIENT: 'bun' }),
     ])

@@ -42,7 +42,7 @@ for (const [name, open] of redisMissing ? [] : clients) {
 }
 
 it.skipIf(redisMissing || !bun)('RedisStore keeps the contract under Bun', async () => {
-  const tests = ['test', './test/stores/fixture/redis-contract.ts']
+  const tests = ['test', '--timeout', '300000', './test/stores/fixture/redis-contract.ts']
   const env = { REDIS_URL: server.url, REDIS_NODES: JSON.stringify(cluster.rootNodes) }
   const { code, stderr } = await runScript(bun, tests, env)
   expect(stderr).toMatch(/\b90 pass\n\s*0 fail/)

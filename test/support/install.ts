@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { packed } from './run.ts'
 
 const run = promisify(execFile)
 
@@ -33,8 +34,7 @@ export async function install(name: string): Promise<Installation> {
   const dir = await mkdtemp(join(tmpdir(), 'install-'))
   const installed = (path: string): string => join(dir, 'node_modules', path)
 
-  const packed = await run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', dir], { cwd: root })
-  await run('tar', ['-xzf', join(dir, packed.stdout.trim()), '-C', dir])
+  await run('tar', ['-xzf', await packed(), '-C', dir])
   await mkdir(installed(''))
   await rename(join(dir, 'package'), installed(name))
 
