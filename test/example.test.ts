@@ -11,6 +11,7 @@ import request from 'supertest'
 import { MemoryStore, Store } from 'unisession'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createApp } from '../examples/express.ts'
+import { nodeArgs } from './support/run.ts'
 
 type Agent = ReturnType<typeof request.agent>
 
@@ -348,7 +349,7 @@ describe('run directly', () => {
   })
 
   function run(port: number | string) {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'examples/express.ts'], {
+    const child = spawn(process.execPath, nodeArgs('examples/express.ts'), {
       cwd: fileURLToPath(new URL('..', import.meta.url)),
       env: { ...process.env, PORT: String(port), NODE_ENV: '', REDIS_URL: '', SESSION_DIR: folder },
       stdio: ['ignore', 'pipe', 'pipe'],

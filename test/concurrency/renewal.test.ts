@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { SessionEvents, SessionOptions } from '../../lib/index.ts'
 import { MemoryStore, session } from '../../lib/index.ts'
 import { DRIVER, type Driver } from '../../lib/port/slot.ts'
-import { ROUNDS } from '../support/form.ts'
+import { isFull, ROUNDS } from '../support/form.ts'
 import { Browser, type Reply } from '../support/jar.ts'
 import { type AnyStore, kinds, type StoreCase } from './fixture/kinds.ts'
 import { PromiseStore } from './fixture/stores.ts'
@@ -63,6 +63,11 @@ async function during(site: Site, browser: Browser, path: string, meanwhile: () 
 const enders = ['/logout', '/unset', '/renew', '/renew-keep', '/store-destroy', '/store-regenerate'].flatMap((end) =>
   [true, false].map((renews) => [renews ? end : `${end} without renewAfter`, end, renews] as const),
 )
+
+/** When a session is ended, as the request that renews its id sees it. `npm test` plays half of them for each store and way. */
+const moments = ['before', 'between', 'after', 'after two'] as const
+const momentsOf = (kind: StoreCase, way: number) =>
+  moments.filter((_, n) => isFull || (n + way + kinds.indexOf(kind)) % 2 === 0)
 
 const look = async (browser: Browser): Promise<{ id: string; data: object }> => (await browser.get('/look')).json
 
@@ -211,13 +216,16 @@ describe.each(kinds)('on $name an id that is renewed', (kind) => {
     await site.stop()
   })
 
-  it.each(enders)('does not outlive %s, whoever is first', (_, end, renewing) =>
+  it.each(enders)('does not outlive %s, whoever is first', (way, end, renewing) =>
     play(kind, async ({ store, site }) => {
       // What is done to a third-party store past `req.session` is its own business.
       if (end.startsWith('/store') && !kind.bundled) return
       const ender = await open(store.store, { ...(renewing ? options : {}), cookie: options.cookie, unset: 'destroy' })
 
-      for (const moment of ['before', 'between', 'after', 'after two']) {
+      for (const moment of momentsOf(
+        kind,
+        enders.findIndex(([name]) => name === way),
+      )) {
         const { browser, id } = await site.visitor()
         pass(RENEW_AFTER)
         const old = tab(browser, ender.url)

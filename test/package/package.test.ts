@@ -194,7 +194,7 @@ if (isFull)
     const checkout = await mkdtemp(join(tmpdir(), 'checkout-'))
     try {
       for (const path of readdirSync(root)) {
-        if (/^(dist|node_modules|coverage|\.git)$/.test(path)) continue
+        if (/^(dist|node_modules|coverage|\.cache|\.git)$/.test(path)) continue
         await cp(join(root, path), join(checkout, path), { recursive: true })
       }
       await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'))

@@ -13,6 +13,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 const scripts = [
   'bench/memory.mjs',
+  'examples/express.ts',
   'test/concurrency/fixture/server.ts',
   'test/stores/fixture/file-process.ts',
   'test/stores/fixture/redis-increment.ts',
@@ -25,8 +26,8 @@ const FOLDER = 'UNISESSION_TEST_RUN'
 
 /** Makes the folder and compiles the scripts. Returns what removes it. */
 export async function prepareRun(): Promise<() => Promise<void>> {
-  // Packages that the scripts import are found from there.
-  const cache = join(root, 'node_modules/.cache')
+  // From there the scripts find the packages that they import, and this one under its name.
+  const cache = join(root, '.cache')
   await mkdir(cache, { recursive: true })
   const outdir = await mkdtemp(join(cache, 'test-run-'))
   const { build } = await import('esbuild')
