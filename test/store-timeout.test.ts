@@ -49,10 +49,13 @@ describe.each(stores)('%s with storeTimeout', (_, open) => {
     ['set', '/set'],
     ['destroy', '/logout'],
   ])('fails a request whose %s() is not answered', async (method, path) => {
-    const { browser, silence } = await site(open(), { storeTimeout: 20, onSaveError: 'fail' })
-    expect((await browser.get('/set')).text).toBe('set')
+    const store = open()
+    // The store answers this app, however long that takes here.
+    const patient = await site(store, {})
+    expect((await patient.browser.get('/set')).text).toBe('set')
+    const { browser, silence } = await site(store, { storeTimeout: 20, onSaveError: 'fail' })
     silence(method)
-    const { status, text } = await browser.get(path)
+    const { status, text } = await browser.get(path, { headers: { cookie: patient.browser.header } })
     expect([status, text]).toEqual([503, 'ERR_SESSION_TIMEOUT'])
   })
 })
