@@ -81,6 +81,37 @@ export interface StoreUse {
 /** A transformation of what is stored, or of the id that it is stored under: a port around a port. */
 export type Layer = (inner: StorePort) => StorePort
 
+/** One session of a user, by its key in the store. */
+export interface IndexEntry {
+  readonly key: string
+  /** The session is about to be stored. */
+  readonly isReserved: boolean
+}
+
+/** For how many milliseconds an entry is reserved for a session that is about to be stored. */
+export const RESERVED_MS = 60_000
+
+/**
+ * Which sessions a user has. Users are named by hashes of one length, in base64url; sessions by their keys in the store.
+ * An entry is a hint: who asks looks at the session itself. Each call is one step, on any process that shares the store,
+ * and costs the same however many sessions a user has, but for `list`.
+ */
+export interface UserIndex {
+  /** Adds an entry for a session that is about to be stored, unless there is one. It leaves after {@link RESERVED_MS}. */
+  reserve(user: string, key: string): Awaitable<void>
+  /**
+   * Keeps an entry until a date in ms since the epoch; undefined: until it is dropped. False: there is none any more, as
+   * somebody has dropped it.
+   */
+  confirm(user: string, key: string, until: number | undefined): Awaitable<boolean>
+  /** Gives the entry of one session to another, with its date. False, and nothing is changed, where there is none. */
+  move(user: string, from: string, to: string): Awaitable<boolean>
+  /** All entries whose date has not passed. */
+  list(user: string): Awaitable<IndexEntry[]>
+  /** Removes entries; those that are not there do not matter. */
+  drop(user: string, keys: readonly string[]): Awaitable<void>
+}
+
 /**
  * What a bundled store implements; `DriverStore` builds the public store on it. Under an id that was renewed it keeps a
  * {@link Pointer} until that expires: `read`, `update` and `take` treat it as a record, `touch` does not extend it, and
@@ -107,6 +138,8 @@ export interface Driver {
   take(id: string): Awaitable<Version | undefined>
   /** See {@link Slot.remove}. */
   remove(id: string): Awaitable<void>
+  /** The sessions of each user. What counts, lists or bounds sessions leaves it out; `clear` empties it. */
+  readonly users?: UserIndex
 }
 
 /** A bundled store gives its driver under this name, unless the app has replaced one of the store's public methods. */
