@@ -7,15 +7,9 @@ import { isCookieChanged } from '../lib/merge.ts'
 import { isPointer } from '../lib/port/pointer.ts'
 import type { Driver, Make, Touched, Version } from '../lib/port/slot.ts'
 import { cookieIn, type Outgoing, type StoredObject, withCookie } from '../lib/snapshot.ts'
-import { inBackground } from '../lib/timers.ts'
-import {
-  type AllCallback,
-  DriverStore,
-  type ErrorCallback,
-  type LengthCallback,
-  LONGEST_DELAY,
-  type PlainSession,
-} from './driver.ts'
+import { type AllCallback, DriverStore, type ErrorCallback, type LengthCallback, type PlainSession } from './driver.ts'
+import { Buckets } from './memory/buckets.ts'
+import { MemoryUserIndex } from './memory/user-index.ts'
 import { each, type OptionNames, readStoreOptions } from './options.ts'
 
 export interface MemoryStoreOptions {
@@ -45,9 +39,6 @@ interface Entry {
   readonly expires: number | undefined
 }
 
-/** How many entries are freed at a time; requests come in between. */
-const BATCH = 5_000
-
 /**
  * Keeps sessions in this process. Good enough to run one process in production when `max` bounds it:
  * expired sessions are freed by a timer that keeps no process alive.
@@ -58,17 +49,13 @@ export class MemoryStore extends DriverStore {
   /** The largest number of sessions; undefined: no limit. */
   readonly max: number | undefined
 
-  readonly #interval: number
   /** The sessions by id; if `max` is set, the least recently used one comes first. */
   readonly #entries = new Map<string, Entry>()
   /** The pointers under ids that were renewed, oldest first. They are no sessions, and not in `sessions`. */
   readonly #pointers = new Map<string, Entry>()
-  /** Ids by the interval in which they expire: bucket `n` can be freed at the time `n` × `reapInterval`. */
-  readonly #buckets = new Map<number, Set<string>>()
-  /** The last bucket that has been freed. */
-  #reapedBucket: number
-  /** The timer of the next reaping is running. It runs only while there is something to free. */
-  #isScheduled = false
+  /** The ids of sessions and pointers that expire. */
+  readonly #expiring: Buckets<string>
+  readonly #users: MemoryUserIndex
 
   constructor(options: MemoryStoreOptions = {}) {
     super()
@@ -80,8 +67,12 @@ export class MemoryStore extends DriverStore {
       throw optionError('reapInterval option of MemoryStore must be a number of milliseconds above 0')
     }
     this.max = max
-    this.#interval = reapInterval
-    this.#reapedBucket = Math.floor(Date.now() / reapInterval)
+    this.#expiring = new Buckets(reapInterval, (sid) => this.#remove(sid))
+    this.#users = new MemoryUserIndex(
+      reapInterval,
+      (sid) => Object.hasOwn(this.sessions, sid) || this.#pointers.has(sid),
+    )
+    this.driver = { ...this.driver, users: this.#users }
   }
 
   /** The number of sessions in memory, expired ones that are not freed yet included. */
@@ -200,13 +191,7 @@ export class MemoryStore extends DriverStore {
   #insert(entries: Map<string, Entry>, sid: string, entry: Entry): void {
     const { expires } = entry
     entries.set(sid, entry)
-    if (expires !== undefined) {
-      const bucket = this.#bucketOf(expires)
-      const ids = this.#buckets.get(bucket)
-      if (ids) ids.add(sid)
-      else this.#buckets.set(bucket, new Set([sid]))
-      this.#schedule()
-    }
+    if (expires !== undefined) this.#expiring.add(sid, expires)
   }
 
   /** Removes the first entry if there are more than `max`. */
@@ -214,6 +199,7 @@ export class MemoryStore extends DriverStore {
     if (this.max !== undefined && entries.size > this.max) {
       const oldest = entries.keys().next().value as string
       this.#remove(oldest)
+      this.#users.forget(oldest)
     }
   }
 
@@ -244,6 +230,7 @@ export class MemoryStore extends DriverStore {
   #remove(sid: string): void {
     delete this.sessions[sid]
     this.#removeEntry(sid)
+    this.#users.release(sid)
   }
 
   /** Removes the entry of an id, but not what `sessions` holds. */
@@ -252,17 +239,15 @@ export class MemoryStore extends DriverStore {
     if (!entry) return
     this.#entries.delete(sid)
     this.#pointers.delete(sid)
-    if (entry.expires === undefined) return
-    const bucket = this.#bucketOf(entry.expires)
-    const ids = this.#buckets.get(bucket)
-    if (ids?.delete(sid) && ids.size === 0) this.#buckets.delete(bucket)
+    if (entry.expires !== undefined) this.#expiring.delete(sid, entry.expires)
   }
 
   #clear(): void {
     this.sessions = Object.create(null)
     this.#entries.clear()
     this.#pointers.clear()
-    this.#buckets.clear()
+    this.#expiring.clear()
+    this.#users.clear()
   }
 
   /** The ids of all sessions that have not expired. */
@@ -277,47 +262,6 @@ export class MemoryStore extends DriverStore {
       if (session) all[sid] = session
     }
     return all
-  }
-
-  /** Never one that has been freed already. */
-  #bucketOf(expires: number): number {
-    return Math.max(Math.ceil(expires / this.#interval), this.#reapedBucket + 1)
-  }
-
-  #schedule(): void {
-    if (!this.#isScheduled) this.#reapIn(Math.min(this.#interval, LONGEST_DELAY))
-  }
-
-  #reapIn(ms: number): void {
-    this.#isScheduled = true
-    inBackground(ms, () => this.#reap())
-  }
-
-  /** The last bucket up to `due` such that all buckets up to it are empty. */
-  #lastEmptyBucket(due: number): number {
-    let last = due
-    for (const bucket of this.#buckets.keys()) last = Math.min(last, bucket - 1)
-    return last
-  }
-
-  /** Frees the buckets that are due. The work is in proportion to what has expired, not to what is kept. */
-  #reap(): void {
-    let budget = BATCH
-    const due = Math.floor(Date.now() / this.#interval)
-    while (this.#reapedBucket < due && budget > 0) {
-      const bucket = this.#reapedBucket + 1
-      for (const sid of this.#buckets.get(bucket) ?? []) {
-        if (budget-- === 0) break
-        this.#remove(sid)
-      }
-      if (this.#buckets.has(bucket)) continue
-      // After a long sleep, more buckets are due than there are with an entry: skip the empty ones.
-      const gap = due - bucket > this.#buckets.size
-      this.#reapedBucket = gap ? this.#lastEmptyBucket(due) : bucket
-    }
-    this.#isScheduled = false
-    if (this.#reapedBucket < due) this.#reapIn(1)
-    else if (this.#buckets.size > 0) this.#schedule()
   }
 }
 

@@ -3,6 +3,8 @@ import { MemoryStore } from '../../lib/index.ts'
 import { Pointer } from '../../lib/port/pointer.ts'
 import { DRIVER, type Driver } from '../../lib/port/slot.ts'
 import { storeContract } from '../../lib/testing.ts'
+import type { MemoryUserIndex } from '../../stores/memory/user-index.ts'
+import { type Indexed, userIndexContract, userOf } from './user-index.ts'
 
 const session = (n: number, maxAge: number | null = 60_000) => ({
   cookie: {
@@ -130,5 +132,52 @@ describe('MemoryStore', () => {
       }
       expect(store.size).toBe(1)
     })
+  })
+})
+
+describe('MemoryStore and the index of users', () => {
+  beforeEach(() => {
+    vi.useFakeTimers()
+  })
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  const indexOf = (store: MemoryStore) => store[DRIVER]()?.users as MemoryUserIndex
+
+  const open = (): Indexed => {
+    const store = new MemoryStore({ reapInterval: 1_000 })
+    return { store, left: () => indexOf(store).size, pass: (ms) => vi.advanceTimersByTime(ms) }
+  }
+  userIndexContract(open, { time: true, many: 10_000 })
+
+  const ann = userOf('ann')
+  const signIn = async (store: MemoryStore, key: string) => {
+    indexOf(store).reserve(ann, key)
+    await store.set(key, session(1, null))
+    return indexOf(store).confirm(ann, key, undefined)
+  }
+
+  it('forgets the sessions that max removes', async () => {
+    const store = new MemoryStore({ max: 3 })
+    for (let n = 0; n < 100; n++) expect(await signIn(store, `s${n}`)).toBe(true)
+    expect(indexOf(store).list(ann)).toHaveLength(3)
+    expect(indexOf(store).size).toBe(3)
+    expect([store.size, Object.keys(store.sessions)]).toEqual([3, ['s97', 's98', 's99']])
+  })
+
+  it('forgets in time what nobody drops: a session without a date that was destroyed, or never stored', async () => {
+    const store = new MemoryStore({ reapInterval: 1_000 })
+    for (const key of ['stays', 'destroyed', 'moved']) await signIn(store, key)
+    await store.destroy('destroyed')
+    indexOf(store).reserve(ann, 'never')
+    indexOf(store).confirm(ann, 'never', undefined)
+    indexOf(store).move(ann, 'moved', 'late')
+    await store.set('late', session(1, null))
+    expect(indexOf(store).size).toBe(4)
+    vi.advanceTimersByTime(120_000)
+    const kept = indexOf(store).list(ann)
+    expect(kept.map(({ key }) => key)).toEqual(['stays', 'late'])
+    expect([indexOf(store).size, vi.getTimerCount()]).toEqual([2, 0])
   })
 })
