@@ -52,8 +52,10 @@ class ConnectRequest implements HostRequest {
     return this.#req.method ?? 'GET'
   }
 
+  /** HTTP/2 has the host in a header of its own (RFC 9113 §8.3.1). */
   header(name: string): string | undefined {
-    const value = this.#req.headers?.[name]
+    const { headers } = this.#req
+    const value = headers?.[name] ?? (name === 'host' ? headers?.[':authority'] : undefined)
     return Array.isArray(value) ? value.join(', ') : value
   }
 

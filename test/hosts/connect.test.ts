@@ -401,6 +401,23 @@ describe('over HTTP/2', () => {
   }
 })
 
+it.each([
+  ['its own origin', (url: string) => url, []],
+  ['another origin', () => 'http://127.0.0.1:1', [{ status: 403 }]],
+])('over HTTP/2, a request with an unsafe method and %s', async (_, originOf, expected) => {
+  const errors: unknown[] = []
+  const handler = listener((_req, res) => res.end(), { crossSite: 'refuse' }, errors)
+  const server = createHttp2Server(handler as never)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const client = connectHttp2(url)
+  const stream = client.request({ ':path': '/', ':method': 'POST', origin: originOf(url) })
+  await once(stream, 'response')
+  expect(errors).toMatchObject(expected)
+  client.destroy()
+  server.close()
+})
+
 it('cookie-parser’s secret and cookies are still read', async () => {
   const secretary: RequestListener = (req, res) => {
     const middleware = session({ ...options, secret: undefined })
