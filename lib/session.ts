@@ -252,17 +252,26 @@ function recordOf(session: Session): SessionRecord {
   throw new TypeError('this session belongs to no request; make it with store.createSession(req, data)')
 }
 
-/** The session's cookie. If the app has assigned another value to `session.cookie`, makes a cookie of that. */
+/**
+ * The session's cookie. If the app has assigned another value to `session.cookie`, makes a cookie of that, which keeps
+ * the facts of the session.
+ */
 export function cookieOf(session: Session): Cookie {
   const assigned: unknown = session.cookie
   const record = session[RECORD]
-  if (assigned instanceof Cookie || isCookie(assigned) || !record) return assigned as Cookie
-  const last = record.cookie
-  const configured = session.req[LIFE]?.newCookie() ?? (last ? reviveCookie(last.data) : new Cookie())
-  copyFacts(last, configured)
-  session.cookie = cookieFrom(assigned, configured, last)
-  record.cookie = session.cookie
-  return session.cookie
+  const last = record?.cookie
+  if (!record || assigned === last) return assigned as Cookie
+  // A cookie of express-session's class has no place for facts.
+  const cookie = assigned instanceof Cookie ? assigned : cookieFrom(assigned, configuredCookie(session, last), last)
+  copyFacts(last, cookie)
+  session.cookie = cookie
+  record.cookie = cookie
+  return cookie
+}
+
+/** A cookie as the options set it; without a middleware, as the session had it. */
+function configuredCookie({ req }: Session, last: Cookie | undefined): Cookie {
+  return req[LIFE]?.newCookie() ?? (last ? reviveCookie(last.data) : new Cookie())
 }
 
 /** Makes `req.session` from a loaded record. `cookie`: its cookie, if the request has revived that already. */

@@ -2,12 +2,13 @@
 
 import type { Request } from 'express'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type SessionOptions, session } from '../lib/index.ts'
+import { Cookie, type SessionOptions, session } from '../lib/index.ts'
 import { DRIVER, type Driver } from '../lib/port/slot.ts'
 import { type AnyStore, kinds, type StoreCase } from './concurrency/fixture/kinds.ts'
 import { open, type Site, secret, tab } from './concurrency/support.ts'
 import { Stores } from './concurrency/table.ts'
 import type { Browser } from './support/jar.ts'
+import { originalSession } from './support/required.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -105,6 +106,29 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('on %s', (_, kind
   })
 
   describe('idleTimeout', () => {
+    it('ends a session whose app gives it another cookie at each request', async () => {
+      const { browser, site } = await visitor(kind, { absoluteTimeout: HOUR })
+      const cookies = [
+        () => new Cookie({ maxAge: 2 * HOUR }),
+        () => new originalSession.Cookie({ maxAge: 2 * HOUR }),
+        () => ({ maxAge: 2 * HOUR }),
+        () => undefined,
+      ]
+      site.express.get('/cookie/:way', (req, res) => {
+        req.session.cookie = cookies[Number(req.params.way)]?.() as never
+        res.json({ cookie: req.session.cookie })
+      })
+      for (let way = 0; way < cookies.length; way++) {
+        later(10 * MINUTE)
+        await browser.get(`/cookie/${way}`)
+        await browser.get(`/set/k${way}`)
+      }
+      later(20 * MINUTE - 1)
+      expect(await isSignedIn(browser)).toBe(true)
+      later(1)
+      expect(await isSignedIn(browser)).toBe(false)
+    })
+
     it('ends a session that long after the last request that extended it', async () => {
       const { browser } = await visitor(kind, { idleTimeout: HOUR })
       for (const path of ['/untouched', '/read', '/set/a', '/save/b']) {
