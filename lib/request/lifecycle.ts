@@ -36,7 +36,7 @@ export class Lifecycle {
   readonly #session: RequestSession
   /** What the request had before the app put its session away and the middleware ran again. */
   readonly #previous: RequestSession | undefined
-  /** What the commit does, or has done last, is to extend the session. */
+  /** What the commit does, or has done last, is to extend the session: its data is stored already. */
   #isExtending = false
 
   /**
@@ -214,13 +214,13 @@ export class Lifecycle {
     }
     const { act } = decision
     debug(act === 'touch' ? 'touching %s' : 'saving %s', shorten(record.id))
+    this.#isExtending = act !== 'save' || standing.isSaved
     const isRefreshed = session !== undefined && standing.extends
     if (act !== 'stamp' && !isRefreshed) this.#session.refresh(cookie)
     if (act === 'save') markSeen(session?.cookie ?? cookie)
     if (act === 'save' && session && hasOwnSave) return byCallback((done) => session.save(done))
     const outgoing = new Outgoing(session?.cookie ?? cookie, () => session ?? this.#session.opened(), data)
     if (act !== 'touch') return record.write(outgoing, true)
-    this.#isExtending = true
     outgoing.cookieWillBeSent = settings.rolling
     return record.touch(outgoing)
   }
