@@ -291,9 +291,9 @@ export class Lifecycle {
     if (this.isReplaced) return
     const leaving = this.#session.leaving()
     this.#browser.close()
-    if (!leaving || this.#service.isForVisitors) return
     const { cache } = this.#service.settings
-    if (cache === 'no-store' && leaving.isLooked) response.set('Cache-Control', 'no-store')
+    if (cache === 'no-store' && leaving?.isLooked) response.set('Cache-Control', 'no-store')
+    if (!leaving || this.#service.isForVisitors) return
     const cookie = this.#cookieFor(leaving, response)
     if (cookie === undefined) return
     response.addCookie(cookie)

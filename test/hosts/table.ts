@@ -153,6 +153,9 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         expect(await cacheControl('/noStore/cached?as=public,max-age=60')).toBe('no-store')
         expect(await cacheControl('/noStore/look')).toBe('no-store')
         expect(await cacheControl('/noStore/untouched')).toBeNull()
+        const headers = { 'sec-fetch-site': 'cross-site' }
+        const visitors = await browser.get('/visitorsNoStore/look', { method: 'POST', headers })
+        expect(visitors.headers.get('cache-control')).toBe('no-store')
       })
 
       it('and what the browser keeps of the site is cleared with the cookie', async () => {
