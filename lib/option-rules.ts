@@ -1,6 +1,7 @@
 // How an added option is checked: each is one row of a table, from its name to one of these rules.
 
 import { createHmac } from 'node:crypto'
+import { isPromise } from './awaitable.ts'
 import { optionError } from './errors.ts'
 import type { Secret } from './signature.ts'
 
@@ -34,10 +35,24 @@ export function milliseconds(least: { above: number } | { from: number }): Optio
   }
 }
 
+/** An app's function that decides about a request. */
+export type Predicate = (req: never) => boolean
+
+/** The function checked at each call, as a promise would count as true. Its errors are those of the request. */
+function predicate(ask: (req: never) => unknown, option: string): Predicate {
+  return (req) => {
+    const answer = ask(req)
+    if (!isPromise(answer)) return Boolean(answer)
+    answer.then(undefined, () => {})
+    throw optionError(`${option} option must return true or false, at once; it returned a promise`)
+  }
+}
+
 /** `true`, `false`, or a function of the request that gives one of them. */
-export function flagOf(byDefault: boolean): OptionRule<boolean | ((req: never) => unknown)> {
+export function flagOf(byDefault: boolean): OptionRule<boolean | Predicate> {
   return (given = byDefault, option) => {
-    if (typeof given === 'boolean' || typeof given === 'function') return given as boolean
+    if (typeof given === 'boolean') return given
+    if (typeof given === 'function') return predicate(given as Predicate, option)
     throw optionError(`${option} option must be true, false, or a function of the request`)
   }
 }
@@ -70,7 +85,7 @@ export interface CrossSite {
   readonly mode: 'allow' | 'anonymous' | 'refuse'
   /** Origins that count as the site's own. */
   readonly trusted: ReadonlySet<string>
-  readonly except: ((req: never) => unknown) | undefined
+  readonly except: Predicate | undefined
 }
 
 const MODES: readonly unknown[] = ['allow', 'anonymous', 'refuse']
@@ -99,7 +114,11 @@ export const crossSite: OptionRule<CrossSite> = (given = 'allow', option) => {
       `${option}.trusted option must list origins such as "https://example.com", without a path; not ${String(origin)}`,
     )
   }
-  return { mode, trusted: new Set(trusted.map((origin: string) => origin.toLowerCase())), except }
+  return {
+    mode,
+    trusted: new Set(trusted.map((origin: string) => origin.toLowerCase())),
+    except: except && predicate(except, `${option}.except`),
+  }
 }
 
 /** A whole number above 0. Default: undefined. */

@@ -133,9 +133,9 @@ export interface SessionOptions {
    */
   touchAfter?: number | undefined
   /**
-   * Which requests extend a session: `false` for none, or a function of the request, such as one that excludes polling.
-   * A request that does not extend its session writes nothing and sends no cookie, unless it changes the session: that is
-   * saved, and extends it. Default `true`.
+   * Which requests extend a session: `false` for none, or a function of the request, such as one that excludes polling. It
+   * is asked before the handlers, and answers at once. A request that does not extend its session writes nothing and
+   * sends no cookie, unless it changes the session: that is saved, and extends it. Default `true`.
    */
   touch?: boolean | ((req: HostRequest) => boolean) | undefined
   /**

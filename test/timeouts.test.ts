@@ -1,6 +1,6 @@
 // When sessions end, and which requests extend them: absoluteTimeout, idleTimeout, touchAfter and touch, on every store.
 
-import type { Request } from 'express'
+import { type Request, Router } from 'express'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Cookie, type SessionOptions, session } from '../lib/index.ts'
 import { DRIVER, type Driver } from '../lib/port/slot.ts'
@@ -129,6 +129,20 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('on %s', (_, kind
       expect(await isSignedIn(browser)).toBe(false)
     })
 
+    it('counts from the first load of a session that was stored without it', async () => {
+      const { browser, store } = await visitor(kind, {})
+      later(HOUR / 2)
+      const site = await siteOn(store, { absoluteTimeout: HOUR, touch: false })
+      const other = tab(browser, site.url)
+      expect(await isSignedIn(other)).toBe(true)
+      later(HOUR - 1)
+      expect(await isSignedIn(other)).toBe(true)
+      later(1)
+      expect(await isSignedIn(other)).toBe(false)
+    })
+  })
+
+  describe('idleTimeout', () => {
     it('ends a session that long after the last request that extended it', async () => {
       const { browser } = await visitor(kind, { idleTimeout: HOUR })
       for (const path of ['/untouched', '/read', '/set/a', '/save/b']) {
@@ -168,6 +182,18 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('on %s', (_, kind
       // A browser's session has no date, so a touch by itself changes no record.
       expect(spy.mock.calls.length).toBe(20)
       spy.mockRestore()
+    })
+
+    it('withholds no answer where its date cannot be recorded', async () => {
+      const { browser, store } = await visitor(kind, { idleTimeout: HOUR, onSaveError: 'fail' })
+      const restore = failChanges(store)
+      later(30 * MINUTE)
+      const { status, json } = await browser.get('/look')
+      expect([status, json.data.user]).toEqual([200, 'ann'])
+      expect((await browser.get('/set/a')).status).toBe(500)
+      restore()
+      later(30 * MINUTE - 1)
+      expect(await isSignedIn(browser)).toBe(true)
     })
 
     it('counts from the first load of a session that was stored without it', async () => {
@@ -212,6 +238,17 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('on %s', (_, kind
     // Redis and some third-party stores have clocks of their own.
     if (kind.bundled && !kind.needsRedis)
       expect([await lasts(id, HOUR - 1), await lasts(id, HOUR)]).toEqual([true, false])
+  })
+
+  it('touch sees the URL as the middleware does, though a router has cut it when the response ends', async () => {
+    const touch = (req: Request): boolean => !req.path.startsWith('/poll')
+    const { browser, site } = await visitor(kind, { touch, cookie: { maxAge: HOUR }, rolling: true })
+    site.express.use(
+      '/poll',
+      Router().get('/', (req, res) => void res.json(Object.keys(req.session))),
+    )
+    expect((await browser.get('/poll')).setCookies).toEqual([])
+    expect((await browser.get('/read')).setCookies).toHaveLength(1)
   })
 
   it('with touch: false a change is saved, and extends', async () => {

@@ -113,6 +113,11 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   readonly pending = new PendingWork()
   /** `refused`: the app cannot be served with this session, and nothing more of it is written. */
   phase: 'running' | 'committed' | 'refused' = 'running'
+  /**
+   * This request extends its session, as the `touch` option says. A function is asked when the request comes: when the
+   * response ends, a router may have cut the URL.
+   */
+  readonly extends: boolean
   readonly #req: RequestLike
   readonly #host: HostRequest
   readonly #secrets: readonly Secret[]
@@ -125,8 +130,6 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   /** The app itself has looked at the session. A store may need it, too. */
   #isLooked = false
   #isRefreshed = false
-  /** This request extends its session, as the `touch` option says; undefined: it was not asked yet. */
-  #extends: boolean | undefined
   /** It extends the session, or has extended it, now. */
   #isExtended: boolean | undefined
   /** The session as the commit has found it. */
@@ -150,6 +153,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     this.#secrets = secrets
     this.#browser = browser
     this.#cookieOptions = cookieOptions
+    const { touch } = service.settings
+    this.extends = typeof touch === 'function' ? touch(req as never) : touch
   }
 
   get path(): string {
@@ -456,13 +461,6 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const cookie = state.at === 'open' || state.at === 'found' ? this.#cookieOf(state) : undefined
     this.#isExtended ??= (this.extends && this.#extensionOf(cookie) !== 'none') || this.isModified()
     return this.#isExtended
-  }
-
-  /** This request extends its session, as the `touch` option says. A function is asked once. */
-  get extends(): boolean {
-    const { touch } = this.service.settings
-    this.#extends ??= typeof touch === 'function' ? Boolean(touch(this.#req as never)) : touch
-    return this.#extends
   }
 
   /** How an extension of the session is stored now. */

@@ -371,6 +371,21 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       })
     }
 
+    for (const [configuration, option] of [
+      ['promisedException', 'crossSite.except'],
+      ['promisedTouch', 'touch'],
+    ] as const) {
+      it(`${option} that answers with a promise, which would count as true, is an error`, async () => {
+        await errors()
+        const headers = { 'sec-fetch-site': 'cross-site' }
+        const reply = await browser.get(`/${configuration}/set?user=ann`, { method: 'POST', headers })
+        expect([reply.status, reply.setCookies]).toEqual([500, []])
+        expect(reply.text).toBe(`${option} option must return true or false, at once; it returned a promise`)
+        expect(await errors()).toEqual([reply.text])
+        expect(await calls(configuration)).toEqual([])
+      })
+    }
+
     it('genid that fails at a sign-in is an error, and ends nothing', async () => {
       await browser.get('/oneId/set?user=guest')
       for (const route of ['login', 'renew']) {
