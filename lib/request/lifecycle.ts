@@ -111,26 +111,11 @@ export class Lifecycle {
     throw new SessionError('ERR_SESSION_MISSING', 'this request has no session any more')
   }
 
-  /** Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown. */
+  /**
+   * Finds the session that the request's cookie names, or prepares a new one. Store errors are thrown, unless the
+   * `onStoreError` option says that the request goes on.
+   */
   load(): Awaitable<void> {
-    if (this.#service.settings.onStoreError === 'fail') return this.#loadAfterPrevious()
-    try {
-      const loading = this.#loadAfterPrevious()
-      return isPromise(loading) ? loading.catch((error: unknown) => this.#serveAnonymous(error)) : loading
-    } catch (error) {
-      return this.#serveAnonymous(error)
-    }
-  }
-
-  /** The request goes on without a session, as while a store is disconnected. An id that `genid` did not make is an error. */
-  #serveAnonymous(error: unknown): void {
-    if (error instanceof SessionError && error.code === 'ERR_SESSION_ID') throw error
-    debug('no session: the store has failed')
-    delete this.#req.sessionID
-    reportLate(this.#service, error)
-  }
-
-  #loadAfterPrevious(): Awaitable<void> {
     // What the app has begun to do, such as a destroy, comes before.
     if (this.#previous?.pending.isBusy) return this.#previous.pending.settle().then(() => this.#load())
     return this.#load()
@@ -147,14 +132,30 @@ export class Lifecycle {
   /** Looks for the first id whose session exists (RFC 6265 lets a browser send several cookies of one name). */
   #find(ids: string[], index: number): Awaitable<void> {
     const id = ids[index] as string
-    return chain(this.#read(id), (found) => {
+    const goOn = (found: FoundSession | undefined): Awaitable<void> => {
       if (!found && index + 1 < ids.length) return this.#find(ids, index + 1)
       this.#browser.sentId = id
       this.#browser.sessionId = found?.slot.id ?? id
       debug(found ? 'session %s found' : 'session %s not found: a new one', shorten(id))
       if (found) this.#session.startWith(found)
       else this.#session.start()
-    })
+    }
+    let reading: Awaitable<FoundSession | undefined>
+    try {
+      reading = this.#read(id)
+    } catch (error) {
+      return this.#goOnWithout(error)
+    }
+    return isPromise(reading) ? reading.then(goOn, (error) => this.#goOnWithout(error)) : goOn(reading)
+  }
+
+  /** With `onStoreError: 'anonymous'` the request goes on without a session, as while a store is disconnected. */
+  #goOnWithout(error: unknown): void {
+    if (this.#service.settings.onStoreError === 'fail') throw error
+    debug('no session: the store has failed')
+    delete this.#req.sessionID
+    delete this.#req.sessionStore
+    reportLate(this.#service, error)
   }
 
   /** The session under `id`, or under the id that it was renewed to. */

@@ -3,7 +3,7 @@
 import type { RequestHandler } from 'express'
 import express from 'express'
 import { expect, it } from 'vitest'
-import { MemoryStore, type SessionMiddleware, session } from '../../lib/index.ts'
+import { MemoryStore, type SessionMiddleware, type SessionOptions, session } from '../../lib/index.ts'
 import { Browser } from '../support/jar.ts'
 import { serve, serveFetch } from '../support/serve.ts'
 
@@ -18,16 +18,17 @@ class Failing extends MemoryStore {
   }
 }
 
-function make(onStoreError: 'fail' | 'anonymous') {
+function make(onStoreError: 'fail' | 'anonymous', options: SessionOptions = {}) {
   const store = new Failing()
-  const sessions = session({ secret: 'x', resave: false, saveUninitialized: true, rolling: true, store, onStoreError })
+  const defaults = { secret: 'x', resave: false, saveUninitialized: true, rolling: true }
+  const sessions = session({ ...defaults, store, onStoreError, ...options })
   const errors: unknown[] = []
   sessions.on('error', (error) => errors.push(error))
   return { store, sessions, errors }
 }
 
 const use = (req: Loose): string => {
-  if (!req.session) return `nobody, ${String(req.sessionID)}`
+  if (!req.session) return `nobody, ${String(req.sessionID)}, ${typeof req.sessionStore}`
   req.session.n = (req.session.n ?? 0) + 1
   return String(req.session.n)
 }
@@ -64,13 +65,25 @@ it.each(hosts)(
     expect((await browser.get('/')).text).toBe('1')
     store.fails = true
     const { status, text, setCookies } = await browser.get('/')
-    expect([status, text, setCookies]).toEqual([200, 'nobody, undefined', []])
+    expect([status, text, setCookies]).toEqual([200, 'nobody, undefined, undefined', []])
     expect(errors).toEqual([expect.objectContaining({ message: 'the store is down' })])
     store.fails = false
     expect((await browser.get('/')).text).toBe('2')
     await app.stop()
   },
 )
+
+it.each(hosts)("on %s an error of the app's own functions is no failed store", async (_, start) => {
+  const fail = (): never => {
+    throw new Error("the app's mistake")
+  }
+  for (const options of [{ genid: fail }, { touch: fail }, { cookie: fail }]) {
+    const { sessions, errors } = make('anonymous', options)
+    const app = await start(sessions)
+    expect([(await new Browser(app.url).get('/')).status, errors]).toEqual([500, []])
+    await app.stop()
+  }
+})
 
 it.each(hosts)("%s fails such a request with 'fail'", async (_, start) => {
   const { store, sessions, errors } = make('fail')
