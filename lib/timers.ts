@@ -53,7 +53,10 @@ const { waitAsync } = Atomics as unknown as {
   waitAsync(cell: Int32Array, index: 0, value: 0, ms: number): { value: Promise<string> }
 }
 
-/** Calls `ring` after `ms` milliseconds, even when timers are faked. */
+/** The longest delay that a timer takes, in milliseconds: 24 days. With a longer one it rings at once. */
+export const LONGEST_DELAY: number = 2 ** 31 - 1
+
+/** Calls `ring` after `ms` milliseconds, or after {@link LONGEST_DELAY} if that is sooner, even when timers are faked. */
 export function alarm(ms: number, ring: () => void): Alarm {
   let isDone = false
   let realTimer: AtomicsTimer | undefined
@@ -67,7 +70,7 @@ export function alarm(ms: number, ring: () => void): Alarm {
     cancel()
     ring()
   }
-  const timer: number | { unref(): unknown } = setTimeout(fire, ms)
+  const timer: number | { unref(): unknown } = setTimeout(fire, Math.min(ms, LONGEST_DELAY))
   if (!isReal('setTimeout')) realTimer = new AtomicsTimer(ms, fire)
   return {
     unref() {

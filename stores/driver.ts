@@ -13,9 +13,6 @@ import type { ErrorCallback, SessionData } from '../lib/session.ts'
 import { Outgoing, type Stored } from '../lib/snapshot.ts'
 import { type AllCallback, type GetCallback, type LengthCallback, Store } from '../lib/store.ts'
 
-/** The longest delay that a timer takes, in milliseconds. */
-export const LONGEST_DELAY: number = 2 ** 31 - 1
-
 /** An extension by less than this many milliseconds, or by less than this part of the lifetime, can be postponed. */
 const SLACK_MS = 60_000
 const SLACK_PART = 0.05
@@ -107,7 +104,7 @@ export abstract class DriverStore extends Store {
     const dated = (): Driver => ({ ...driver, write: (id, record, date) => driver.write(id, record, date ?? expires) })
     const raw = (id: string): Slot => new BundledSlot(expires === undefined ? driver : dated(), id)
     const { layers } = ownerOf(this)
-    if (layers.length === 0 || isKey(sid) || (session && isSealed(session))) return raw(sid)
+    if (layers.length === 0 || isKey(sid) || (session && isSealed(session as Stored))) return raw(sid)
     return around({ touches: true, mutates: false, slot: raw }, layers).slot(sid)
   }
 }

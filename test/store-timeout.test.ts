@@ -60,6 +60,13 @@ describe.each(stores)('%s with storeTimeout', (_, open) => {
   })
 })
 
+it('a storeTimeout that is longer than timers can wait is no short one', async () => {
+  const store = new PromiseStore(() => 5)
+  const { browser } = await site(store, { storeTimeout: 2 ** 31, onSaveError: 'fail' })
+  const [first, second] = [await browser.get('/set'), await browser.get('/set')]
+  expect([first.status, first.text, second.status]).toEqual([200, 'set', 200])
+})
+
 it('a store that has not answered for ten seconds is named by a warning, once', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
   const store: AnyStore = new PromiseStore(() => 0)

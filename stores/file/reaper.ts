@@ -1,8 +1,7 @@
 // The reaper of FileStore: deletes the files of expired sessions, and files that a dead writer has left behind.
 
 import { debug } from '../../lib/diagnostics.ts'
-import { inBackground } from '../../lib/timers.ts'
-import { LONGEST_DELAY } from '../driver.ts'
+import { inBackground, LONGEST_DELAY } from '../../lib/timers.ts'
 import { disk, unlessMissing } from './disk.ts'
 import { removeLeftover } from './lock.ts'
 import { load } from './record.ts'

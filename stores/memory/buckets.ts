@@ -1,7 +1,6 @@
 // What expires, by the interval in which it does. Nothing here knows what that is.
 
-import { inBackground } from '../../lib/timers.ts'
-import { LONGEST_DELAY } from '../driver.ts'
+import { inBackground, LONGEST_DELAY } from '../../lib/timers.ts'
 
 /** How many items are freed at a time; requests come in between. */
 const BATCH = 5_000
