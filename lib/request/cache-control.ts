@@ -10,6 +10,11 @@ function split(header: string): string[] {
   return parts.map((part) => part.trim()).filter(Boolean)
 }
 
+/** A quote that is not closed. Strict caches take what follows for its value, others do not. */
+function hasOpenQuote(header: string): boolean {
+  return header.replace(/"(?:[^"\\]|\\.)*"/g, '').includes('"')
+}
+
 /** The directives by name, in lower case; one without a value has an empty one. */
 function parse(parts: string[]): Directives {
   const directives: Record<string, string> = Object.create(null)
@@ -41,9 +46,10 @@ export function keepPrivate(
 ): { readonly header: string } | 'public' | undefined {
   const parts = split(header ?? '')
   const directives = parse(parts)
-  // With names of fields, `private` is about these alone.
-  if ('no-store' in directives || directives.private === '') return undefined
+  // With a value, `private` is about the fields that this names.
+  if ('no-store' in directives || parts.some((part) => part.toLowerCase() === 'private')) return undefined
   const isMarked = 'public' in directives || 's-maxage' in directives
   if (isMarked && (lifetimeOf(directives, expires) ?? 0) > 0) return 'public'
-  return { header: [...parts.filter((part) => part.toLowerCase() !== 'public'), 'private'].join(', ') }
+  const others = parts.filter((part) => part.toLowerCase() !== 'public')
+  return { header: (hasOpenQuote(others.join()) ? ['private', ...others] : [...others, 'private']).join(', ') }
 }
