@@ -296,27 +296,37 @@ const OPTION_RULES: readonly Rule<Given>[] = [
 export function lintOptions(given: object, added: readonly string[] = []): void {
   lintNames(given, [...OPTIONS, ...added], { instead: INTO_COOKIE })
   applyRules(OPTION_RULES, given as Given)
-  const { secret } = given as Given
-  for (const each of Array.isArray(secret) ? secret : secret ? [secret] : []) lintSecret(each)
+  const { secret, encrypt } = given as Given
+  for (const each of listOf(secret)) if (isUsable(each)) lintLength(each, 'secret')
+  for (const each of listOf(encrypt)) lintLength(each, 'encrypt')
 }
 
-/** Warns of a secret that is no key. In production, warns of a short one, too. */
-function lintSecret(secret: unknown): void {
+function listOf(secrets: unknown): unknown[] {
+  return Array.isArray(secrets) ? secrets : secrets ? [secrets] : []
+}
+
+/** Warns of a secret that is no key. */
+function isUsable(secret: unknown): boolean {
   try {
     createHmac('sha256', secret as string)
+    return true
   } catch {
     warn(
       'WARN_SESSION_SECRET',
       'secret option is neither a string nor another key that crypto.createHmac takes; each request will fail',
     )
-    return
+    return false
   }
+}
+
+/** Warns in production of a secret that is short enough to be guessed. */
+function lintLength(secret: unknown, option: string): void {
   if (process.env.NODE_ENV !== 'production') return
-  const { byteLength, symmetricKeySize } = secret as { byteLength?: number; symmetricKeySize?: number }
+  const { byteLength, symmetricKeySize } = Object(secret) as { byteLength?: number; symmetricKeySize?: number }
   const bytes = typeof secret === 'string' ? Buffer.byteLength(secret) : (byteLength ?? symmetricKeySize ?? Infinity)
   if (bytes >= MIN_SECRET_BYTES) return
   const cure = 'use a random one, such as crypto.randomBytes(32).toString("hex")'
-  warn('WARN_SESSION_SECRET', `secret option is shorter than ${MIN_SECRET_BYTES} bytes; ${cure}`)
+  warn('WARN_SESSION_SECRET', `${option} option is shorter than ${MIN_SECRET_BYTES} bytes; ${cure}`)
 }
 
 /**

@@ -135,15 +135,20 @@ export const secrets: OptionRule<readonly Secret[] | undefined> = (given, option
   throw optionError(`${option} option must be a secret, such as a string of 32 random bytes, or a list of them`)
 }
 
-/** Whether `crypto.createHmac` takes it as a key. */
+const HMAC_OF_NOTHING = hmacUnder('')
+
+/** Whether `crypto.createHmac` takes it as a key that is not empty. To HMAC, a key of zeros is an empty one. */
 function isSecret(secret: unknown): boolean {
-  if (secret === '') return false
   try {
-    createHmac('sha256', secret as string)
-    return true
+    return hmacUnder(secret) !== HMAC_OF_NOTHING
   } catch {
     return false
   }
+}
+
+/** @throws TypeError for what is no key. */
+function hmacUnder(secret: unknown): string {
+  return createHmac('sha256', secret as string).digest('hex')
 }
 
 /** A rule with a default. */

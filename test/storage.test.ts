@@ -241,6 +241,8 @@ it.each<[SessionOptions, string]>([
   [{ maxSize: 0 }, 'maxSize option must be a whole number above 0'],
   [{ maxSize: '1kb' as never }, 'maxSize option must be a whole number above 0'],
   [{ storeTimeout: 0 }, 'storeTimeout option must be a number of milliseconds above 0'],
+  [{ encrypt: Buffer.alloc(0) as never }, 'encrypt option must be a secret'],
+  [{ encrypt: [key, new Uint8Array(32) as never] }, 'encrypt option must be a secret'],
 ])('%o is refused at set-up', (options, message) => {
   expect(() => session({ secret, resave: false, saveUninitialized: false, ...options })).toThrow(message)
 })

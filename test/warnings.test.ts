@@ -279,6 +279,12 @@ describe.each(entries)('options that cannot work are warned of when the middlewa
       ])
       expect(JSON.stringify(said)).not.toContain('keyboard')
     }
+    const said = await warnings(({ entries, MemoryStore }) =>
+      entries[entry].session({ ...options, encrypt: 'keyboard cat', store: new MemoryStore({ max: 1 }) }),
+    )
+    expect(coded(said)).toEqual([
+      ['WARN_SESSION_SECRET', expect.stringMatching(/^encrypt option is shorter than 32 bytes/)],
+    ])
   })
 
   it('a MemoryStore without limit is warned of in production', async () => {
