@@ -12,8 +12,10 @@ import { isPointer } from './pointer.ts'
 import type { Layer, Slot, StorePort, Version } from './slot.ts'
 
 const PREFIX = 'sha256-'
-/** The keys that this layer makes. As an id, none of them is looked for as it is: a stolen key is no session. */
+/** The keys that this layer makes. */
 const KEY = /^sha256-[\w-]{43}$/
+/** To some stores `./key` is the same, or a key in capitals. */
+const WITH_KEY = new RegExp(KEY.source.slice(1, -1), 'i')
 
 /** The key in the store of the session with this id. */
 export function keyOf(id: string): string {
@@ -53,9 +55,9 @@ class HashedSlot extends OuterSlot {
     return this.#id
   }
 
-  /** The session under its plain id. */
+  /** The session under its plain id. An id with a key in it is not looked for as it is: a stolen key is no session. */
   get #plain(): Slot | undefined {
-    return isKey(this.#id) ? undefined : this.#port.slot(this.#id)
+    return WITH_KEY.test(this.#id) ? undefined : this.#port.slot(this.#id)
   }
 
   /**
