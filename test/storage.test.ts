@@ -158,10 +158,12 @@ describe.each(kinds.map((kind) => [kind.name, kind] as const))('on %s', (_, kind
     const { store } = await opened(kind)
     const first = await siteOn(store, { encrypt: 'the first secret, long enough for all of this' })
     const { browser } = await first.visitor()
-    const without = await siteOn(store, { encrypt: key })
-    const { json } = await tab(browser, without.url).get('/set/intruder')
-    expect(json.id).not.toBe((await browser.get('/look')).json.id)
-    expect((await browser.get('/look')).json.data).toEqual({ user: 'ann', box: { first: 0 } })
+    for (const options of [{ encrypt: key }, {}]) {
+      const without = await siteOn(store, options)
+      const { json } = await tab(browser, without.url).get('/set/intruder')
+      expect(json.id).not.toBe((await browser.get('/look')).json.id)
+      expect((await browser.get('/look')).json.data).toEqual({ user: 'ann', box: { first: 0 } })
+    }
     const both = await siteOn(store, { encrypt: [key, 'the first secret, long enough for all of this'] })
     await tab(browser, both.url).get('/set/a')
     // Written with the new secret now, which alone is enough.
@@ -239,13 +241,13 @@ it.each<[SessionOptions, string]>([
   [{ encrypt: '' }, 'encrypt option must be a secret'],
   [{ encrypt: [] }, 'encrypt option must be a secret'],
   [{ encrypt: [1 as never] }, 'encrypt option must be a secret'],
+  [{ encrypt: Buffer.alloc(0) as never }, 'encrypt option must be a secret'],
+  [{ encrypt: [key, new Uint8Array(32) as never] }, 'encrypt option must be a secret'],
   [{ encrypt: true as never }, 'encrypt option must be a secret'],
   [{ hashId: 'yes' as never }, 'hashId option must be true or false'],
   [{ maxSize: 0 }, 'maxSize option must be a whole number above 0'],
   [{ maxSize: '1kb' as never }, 'maxSize option must be a whole number above 0'],
   [{ storeTimeout: 0 }, 'storeTimeout option must be a number of milliseconds above 0'],
-  [{ encrypt: Buffer.alloc(0) as never }, 'encrypt option must be a secret'],
-  [{ encrypt: [key, new Uint8Array(32) as never] }, 'encrypt option must be a secret'],
 ])('%o is refused at set-up', (options, message) => {
   expect(() => session({ secret, resave: false, saveUninitialized: false, ...options })).toThrow(message)
 })

@@ -144,9 +144,9 @@ class SealedOutgoing extends Outgoing {
   }
 }
 
-/** Whether this is an encrypted session as it goes to a store. */
-export function isSealed(session: object): boolean {
-  return KEY in session
+/** Whether a record is encrypted. */
+export function isSealed(record: Stored): boolean {
+  return sealedIn(record) !== undefined
 }
 
 interface Sealed {

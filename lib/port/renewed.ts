@@ -7,6 +7,7 @@ import { debug } from '../diagnostics.ts'
 import { isCookieChanged } from '../merge.ts'
 import type { Secret } from '../signature.ts'
 import { type Outgoing, Snapshot } from '../snapshot.ts'
+import { isSealed } from './encrypt.ts'
 import { isPointer, successorOf } from './pointer.ts'
 import type { Make, Slot, StorePort, Touched, Version } from './slot.ts'
 
@@ -68,13 +69,13 @@ export class SessionSlot implements Slot {
 
   /** Where a pointer is met, the session is looked up under its new id and changed there. */
   update(from: Version, make: Make): Awaitable<Version | undefined> {
-    let pointer: Version | undefined
+    let other: Version | undefined
     const makeHere: Make = (current) => {
-      pointer = isPointer(current.record) ? current : undefined
-      return pointer ? undefined : make(current)
+      other = isPointer(current.record) || isSealed(current.record) ? current : undefined
+      return other ? undefined : make(current)
     }
     return chain(this.#slot.update(this.#found ?? from, makeHere), (held) => {
-      if (pointer) return chain(this.#arrive(pointer), (found) => found && this.update(from, make))
+      if (other) return chain(this.#arrive(other), (found) => found && this.update(from, make))
       this.#found = undefined
       return held
     })
@@ -106,9 +107,17 @@ export class SessionSlot implements Slot {
     return this.#slot.remove()
   }
 
-  /** Goes on from a pointer to the session, however often its id was renewed. */
+  /**
+   * Goes on from a pointer to the session, however often its id was renewed. A session that another process has encrypted,
+   * where this one has no secret, is none.
+   */
   #arrive(found: Version | undefined): Awaitable<Version | undefined> {
-    if (!found || !isPointer(found.record)) return found
+    if (!found) return undefined
+    if (!isPointer(found.record)) {
+      if (!isSealed(found.record)) return found
+      debug('the session is encrypted, and there is no encrypt option: it counts as missing')
+      return undefined
+    }
     const successor = successorOf(found.record, this.id, this.#secrets)
     if (!successor) {
       debug('the session has another id by now, which none of the secrets opens')
