@@ -320,7 +320,7 @@ function checkTimes(
     throw optionError('idleTimeout option must not be longer than absoluteTimeout, which ends the session before')
   }
   if (touchAfter === undefined) return
-  const maxAge = typeof cookie === 'object' ? cookie.maxAge : undefined
+  const maxAge = typeof cookie === 'object' ? cookie?.maxAge : undefined
   const [name, limit] =
     idleTimeout !== undefined && touchAfter >= idleTimeout ? ['idleTimeout', idleTimeout] : ['cookie.maxAge', maxAge]
   if (typeof limit === 'number' && limit > 0 && touchAfter >= limit) {

@@ -272,3 +272,10 @@ it.each<[SessionOptions, string]>([
 ])('%o is refused at set-up', (options, message) => {
   expect(() => session({ secret, resave: false, saveUninitialized: false, ...options })).toThrow(message)
 })
+
+it('touchAfter takes any cookie option that express-session does', () => {
+  for (const cookie of [null, false, undefined, {}, () => ({ maxAge: 10 })]) {
+    const options = { secret, resave: false, saveUninitialized: false, touchAfter: 10, cookie: cookie as never }
+    expect(session(options)).toBeInstanceOf(Function)
+  }
+})
