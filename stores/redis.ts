@@ -24,6 +24,7 @@ import {
   type RedisStoreOptions,
   readRedisOptions,
 } from './redis/options.ts'
+import { idOf, isUserIndex, nameOf, RedisUserIndex } from './redis/user-index.ts'
 
 export type { RedisSerializer, RedisStoreClient, RedisStoreOptions } from './redis/options.ts'
 
@@ -100,6 +101,9 @@ export class RedisStore extends DriverStore {
     const link = this.#own ?? linkTo(client as RedisStoreClient)
     this.#connection = new Connection(link)
     this.#hasScripts = link === this.#own || link.commands.eval !== undefined
+    if (this.#hasScripts || link.commands.send) {
+      this.driver = { ...this.driver, users: new RedisUserIndex(prefix, (work) => this.#run(work)) }
+    }
   }
 
   /** All sessions, each with its `id`. Walks through all keys, and reads every session. */
@@ -137,7 +141,7 @@ export class RedisStore extends DriverStore {
     return settle(undefined, () => this.#own?.close(), callback)
   }
 
-  /** @internal */
+  /** @internal With `users`, unless the client has neither `eval` nor `sendCommand`. */
   protected override readonly driver: Driver = {
     lifetime: () => this.ttl * 1000,
     read: (sid) => this.#read(sid),
@@ -149,9 +153,13 @@ export class RedisStore extends DriverStore {
     remove: (sid) => this.#remove(sid),
   }
 
+  #keyOf(sid: string): string {
+    return this.prefix + nameOf(sid)
+  }
+
   /** Reads a session. If there is none, its expiry date is forgotten: it was ended elsewhere, or has expired. */
   async #read(sid: string): Promise<Version | undefined> {
-    const text = await this.#connection.run((commands) => commands.get(this.prefix + sid))
+    const text = await this.#connection.run((commands) => commands.get(this.#keyOf(sid)))
     if (text) return this.#versionOf(sid, String(text))
     this.#expiries.delete(sid)
     return undefined
@@ -163,7 +171,7 @@ export class RedisStore extends DriverStore {
     const text = this.#textOf(session)
     if (seconds <= 0) await this.#remove(sid)
     else {
-      await this.#connection.run((commands) => commands.set(this.prefix + sid, text, seconds))
+      await this.#connection.run((commands) => commands.set(this.#keyOf(sid), text, seconds))
       this.#remember(sid, expires)
     }
     return (await this.#versionOf(sid, text)) ?? { record: session.json }
@@ -171,7 +179,7 @@ export class RedisStore extends DriverStore {
 
   /** Stores a session unless there is one, and returns what is stored then. */
   async #add(sid: string, session: Outgoing, expires: number | undefined): Promise<Version> {
-    const key = this.prefix + sid
+    const key = this.#keyOf(sid)
     const seconds = this.#seconds(expires)
     const text = this.#textOf(session)
     const existing = seconds > 0 ? await this.#change(sid, (commands) => add(commands, key, text, seconds)) : undefined
@@ -229,7 +237,7 @@ export class RedisStore extends DriverStore {
 
   /** Replaces the record, if it is still that of the version; if not, `make` is called again with what Redis holds. */
   async #replace(sid: string, from: Version, make: Make): Promise<Version | undefined> {
-    const key = this.prefix + sid
+    const key = this.#keyOf(sid)
     let current = from
     let digest = digestOf(from)
     for (let tries = 0; tries < MAX_TRIES; tries++) {
@@ -272,7 +280,7 @@ export class RedisStore extends DriverStore {
     if (known && !session.cookieWillBeSent && livesAlmostAsLong(known.expires, this.#dateOf(expires))) {
       return known.pending
     }
-    const key = this.prefix + sid
+    const key = this.#keyOf(sid)
     const seconds = this.#seconds(expires)
     const extending = this.#change(sid, (commands) => extend(commands, key, seconds, loaded))
     const own = this.#remember(sid, expires)
@@ -289,13 +297,13 @@ export class RedisStore extends DriverStore {
   }
 
   async #remove(sid: string): Promise<void> {
-    await this.#change(sid, (commands) => commands.del(this.prefix + sid))
+    await this.#change(sid, (commands) => commands.del(this.#keyOf(sid)))
     this.#expiries.delete(sid)
   }
 
   /** Removes a session, unless a pointer is in its place, and returns what was there. */
   async #take(sid: string): Promise<Version | undefined> {
-    const key = this.prefix + sid
+    const key = this.#keyOf(sid)
     const text = await this.#change(sid, (commands) => take(commands, key))
     this.#expiries.delete(sid)
     return text ? this.#versionOf(sid, String(text)) : undefined
@@ -355,18 +363,18 @@ export class RedisStore extends DriverStore {
     }
   }
 
-  /** The ids of sessions: all keys but the marks and the pointers that they mark. */
+  /** The ids of sessions: all keys but indexes, marks, and the pointers that they mark. */
   async #ids(): Promise<string[]> {
     const all: string[] = []
-    for await (const names of this.#pages()) all.push(...names)
+    for await (const names of this.#pages()) all.push(...names.filter((name) => !isUserIndex(name)))
     const renewed = new Set(all.filter(isMark).map((name) => name.slice(0, -MARK.length)))
-    return all.filter((name) => !isMark(name) && !renewed.has(name))
+    return all.filter((name) => !isMark(name) && !renewed.has(name)).map(idOf)
   }
 
   async #all(): Promise<(PlainSession & { id: string })[]> {
     const all: (PlainSession & { id: string })[] = []
     for await (const names of this.#pages()) {
-      const ids = names.filter((name) => !isMark(name))
+      const ids = names.filter((name) => !isMark(name) && !isUserIndex(name)).map(idOf)
       const page = await Promise.all(ids.map((id) => this.get(id)))
       for (const [index, session] of page.entries())
         if (session && typeof session === 'object') all.push(Object.assign(session, { id: ids[index] as string }))
@@ -375,7 +383,10 @@ export class RedisStore extends DriverStore {
   }
 
   async #clear(): Promise<void> {
-    for await (const names of this.#pages()) await Promise.all(names.map((name) => this.#remove(name)))
+    const removeIndex = (name: string): Promise<unknown> =>
+      this.#connection.run((commands) => commands.del(this.prefix + name))
+    for await (const names of this.#pages())
+      await Promise.all(names.map((name) => (isUserIndex(name) ? removeIndex(name) : this.#remove(idOf(name)))))
   }
 }
 

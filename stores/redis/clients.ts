@@ -49,10 +49,13 @@ interface NodeRedis {
   readonly _keyPrefix?: unknown
   /** In the legacy mode of redis 4: the client whose methods return promises. */
   readonly v4?: NodeRedis
-  /** Of a cluster, as are the next two members. */
+  /** Of a cluster, as is the next member. */
   readonly masters?: unknown[]
   nodeClient?(master: unknown): Awaitable<NodeRedis>
-  sendCommand?(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
+  /** In a cluster it is given the key and whether it only reads first, behind a sentinel only the latter. */
+  sendCommand?(...args: [string[]] | [boolean, string[]] | [string, boolean, string[]]): Promise<unknown>
+  /** Of a sentinel. */
+  getSentinelNode?: unknown
 }
 
 /** Clients to which an error listener has been added. */
@@ -108,6 +111,11 @@ function commandsOfNodeRedis(client: NodeRedis): Commands {
   // The eval() of a cluster in redis 4 looks for the key in the script's text, and so asks the wrong node.
   const runOnNode = (script: string, key: string, args: string[]) =>
     client.sendCommand?.(keyPrefix + key, false, ['EVAL', script, '1', keyPrefix + key, ...args])
+  const send = (command: string, key: string, args: string[]) => {
+    const words = [command, keyPrefix + key, ...args]
+    if (client.nodeClient) return client.sendCommand?.(keyPrefix + key, false, words)
+    return client.getSentinelNode ? client.sendCommand?.(false, words) : promising.sendCommand?.(words)
+  }
   return {
     keyPrefix,
     get: (key) => promising.get(key),
@@ -115,6 +123,7 @@ function commandsOfNodeRedis(client: NodeRedis): Commands {
     del: (key) => promising.del(key),
     expire: (key, seconds) => (promising.expire ? promising.expire(key, seconds) : rewrite(key, seconds)),
     eval: client.nodeClient && client.sendCommand ? runOnNode : run,
+    send: promising.sendCommand && send,
     nodes: client.nodeClient ? () => mastersOf(client) : promising.scan && (() => [scan(promising)]),
   }
 }
@@ -126,6 +135,7 @@ interface IoRedis {
   del(key: string): Promise<unknown>
   expire(key: string, seconds: number): Promise<unknown>
   eval(script: string, keys: 1, key: string, ...args: string[]): Promise<unknown>
+  call(command: string, ...args: string[]): Promise<unknown>
   scan(cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', keys: number): Promise<[unknown, unknown[]]>
   defineCommand: unknown
   readonly status: string
@@ -148,6 +158,7 @@ function linkToIoRedis(client: IoRedis): Link {
       del: (key) => client.del(key),
       expire: (key, seconds) => client.expire(key, seconds),
       eval: (script, key, args) => client.eval(script, 1, key, ...args),
+      send: (command, key, args) => client.call(command, key, ...args),
       nodes: () =>
         (client.nodes?.('master') ?? [client]).map((node) => async (cursor, pattern, count) => {
           const [next, keys] = await node.scan(cursor, 'MATCH', pattern, 'COUNT', count)
@@ -183,6 +194,7 @@ function linkToBun(client: BunRedis): Link {
       del: (key) => client.del(key),
       expire: (key, seconds) => client.expire(key, seconds),
       eval: (script, key, args) => client.send('EVAL', [script, '1', key, ...args]),
+      send: (command, key, args) => client.send(command, [key, ...args]),
       nodes: () => [
         async (cursor, pattern, count) => {
           const args = [cursor, 'MATCH', pattern, 'COUNT', String(count)]

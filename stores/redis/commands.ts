@@ -23,6 +23,8 @@ export interface Commands {
   expire(key: string, seconds: number): Awaitable<unknown>
   /** Runs a script with one key. */
   eval?: ((script: string, key: string, args: string[]) => Awaitable<unknown>) | undefined
+  /** Sends any command whose first argument is the key. */
+  send?: ((command: string, key: string, args: string[]) => Awaitable<unknown>) | undefined
   /** A function for each master server, which scans its keys. */
   nodes?: (() => Awaitable<ScanNode[]>) | undefined
   /** What the client itself puts in front of keys, except in SCAN. */
