@@ -102,7 +102,7 @@ export class RedisStore extends DriverStore {
     this.#connection = new Connection(link)
     this.#hasScripts = link === this.#own || link.commands.eval !== undefined
     if (this.#hasScripts || link.commands.send) {
-      this.driver = { ...this.driver, users: new RedisUserIndex(prefix, (work) => this.#run(work)) }
+      this.driver = { ...this.driver, users: new RedisUserIndex(prefix, (name, work) => this.#change(name, work)) }
     }
   }
 

@@ -63,16 +63,19 @@ const DROP = `return redis.call('ZREM', KEYS[1], unpack(ARGV))`
 /** Sends a command for one key, without a script. */
 type Send = (command: string, ...args: (string | number)[]) => Promise<unknown>
 
+/** Runs commands for one key; without `eval` where the server refuses that, and then one `work` after the other. */
+type Run = <T>(name: string, work: (commands: Commands) => Awaitable<T>) => Promise<T>
+
 /**
  * Where there are no scripts a change is several commands, and each waits for the one before: a client may have several
- * connections. Their order is such that no entry that was dropped comes back, and none is forgotten too early.
+ * connections. Their order is such that no entry that was dropped comes back, and that no key expires too early. Only if
+ * one process confirms an entry while another moves it, the entry may keep its earlier date.
  */
 export class RedisUserIndex implements UserIndex {
   readonly #prefix: string
-  readonly #run: <T>(work: (commands: Commands) => Awaitable<T>) => Promise<T>
+  readonly #run: Run
 
-  /** `run` lets commands run, without `eval` where the server refuses that. */
-  constructor(prefix: string, run: <T>(work: (commands: Commands) => Awaitable<T>) => Promise<T>) {
+  constructor(prefix: string, run: Run) {
     this.#prefix = prefix
     this.#run = run
   }
@@ -107,8 +110,7 @@ export class RedisUserIndex implements UserIndex {
   }
 
   async list(user: string): Promise<IndexEntry[]> {
-    const key = this.#keyOf(user)
-    const reply = await this.#run((commands) =>
+    const reply = await this.#runFor(user, (commands, key) =>
       commands.eval ? commands.eval(LIST, key, []) : plain(commands, key)('ZRANGE', 0, -1, 'WITHSCORES'),
     )
     // RESP3 has pairs where RESP2 has one list.
@@ -124,17 +126,17 @@ export class RedisUserIndex implements UserIndex {
 
   /** More than a thousand are several steps. */
   async drop(user: string, keys: readonly string[]): Promise<void> {
-    const key = this.#keyOf(user)
     const remove = (batch: string[]): Promise<unknown> =>
-      this.#run((commands) =>
+      this.#runFor(user, (commands, key) =>
         commands.eval ? commands.eval(DROP, key, batch) : plain(commands, key)('ZREM', ...batch),
       )
     const batches = Array.from({ length: Math.ceil(keys.length / BATCH) }, (_, n) => n * BATCH)
     await Promise.all(batches.map((start) => remove(keys.slice(start, start + BATCH))))
   }
 
-  #keyOf(user: string): string {
-    return this.#prefix + user + SUFFIX
+  #runFor<T>(user: string, work: (commands: Commands, key: string) => Awaitable<T>): Promise<T> {
+    const name = user + SUFFIX
+    return this.#run(name, (commands) => work(commands, this.#prefix + name))
   }
 
   /** Makes a change by its script, or by `plainly`. True: there is such an entry. */
@@ -144,8 +146,7 @@ export class RedisUserIndex implements UserIndex {
     args: (string | number)[],
     plainly: (send: Send) => Promise<boolean>,
   ): Promise<boolean> {
-    const key = this.#keyOf(user)
-    return this.#run(async (commands) => {
+    return this.#runFor(user, async (commands, key) => {
       const now = Date.now()
       if (commands.eval) return Number(await commands.eval(script, key, [String(now), ...args.map(String)])) > 0
       const send = plain(commands, key)
