@@ -34,7 +34,7 @@ const LAST = 8.64e15
 /** How many entries are removed at a time. A script can hand on 8 000 arguments at most. */
 const BATCH = 1_000
 
-// The scripts are given the present time first. Those of changes reply 1; 0 where there is no such entry.
+// The scripts that change something are given the present time first. They reply 1; 0 where there is no such entry.
 
 /** Removes what has expired, changes something, and has the key expire with the last of its entries. */
 const changing = (change: string): string => `local key, now = KEYS[1], ARGV[1]
@@ -49,16 +49,17 @@ const RESERVE = changing(`redis.call('ZADD', key, 'NX', ARGV[2], ARGV[3])`)
 const CONFIRM = changing(`if not redis.call('ZSCORE', key, ARGV[3]) then return 0 end
 redis.call('ZADD', key, ARGV[2], ARGV[3])`)
 
-// ZREM may remove the key, and with it the time to live, which is set anew in any case.
+// A client that has missed the answer sends the script again; then it finds the entry moved. ZREM may remove the key, and
+// with it the time to live, which is set anew in any case.
 const MOVE = changing(`local score = redis.call('ZSCORE', key, ARGV[2])
-if not score then return 0 end
+if not score then return redis.call('ZSCORE', key, ARGV[3]) and 1 or 0 end
 redis.call('ZREM', key, ARGV[2])
 redis.call('ZADD', key, score, ARGV[3])`)
 
+const DROP = changing(`redis.call('ZREM', key, unpack(ARGV, 2))`)
+
 // A client that reads from replicas would send ZRANGE there, which may not know of a session that is being stored.
 const LIST = `return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')`
-
-const DROP = `return redis.call('ZREM', KEYS[1], unpack(ARGV))`
 
 /** Sends a command for one key, without a script. */
 type Send = (command: string, ...args: (string | number)[]) => Promise<unknown>
@@ -127,9 +128,10 @@ export class RedisUserIndex implements UserIndex {
   /** More than a thousand are several steps. */
   async drop(user: string, keys: readonly string[]): Promise<void> {
     const remove = (batch: string[]): Promise<unknown> =>
-      this.#runFor(user, (commands, key) =>
-        commands.eval ? commands.eval(DROP, key, batch) : plain(commands, key)('ZREM', ...batch),
-      )
+      this.#change(user, DROP, batch, async (send) => {
+        await send('ZREM', ...batch)
+        return true
+      })
     const batches = Array.from({ length: Math.ceil(keys.length / BATCH) }, (_, n) => n * BATCH)
     await Promise.all(batches.map((start) => remove(keys.slice(start, start + BATCH))))
   }
