@@ -136,6 +136,7 @@ function synchronousDisk() {
     rename: async (from, to) => fs.renameSync(from, to),
     unlink: async (path) => fs.unlinkSync(path),
     mkdir: async (path) => fs.mkdirSync(path, { recursive: true, mode: 0o700 }),
+    rmdir: async (folder) => fs.rmdirSync(folder),
     readdir: async (folder) => fs.readdirSync(folder),
   }
   return synchronous

@@ -28,6 +28,7 @@ import {
   pointerExpiry,
 } from './file/record.ts'
 import { MAX_AT_ONCE, SessionFolder } from './file/session-folder.ts'
+import { UserFiles } from './file/user-index.ts'
 
 export type { FileStoreOptions } from './file/options.ts'
 
@@ -53,6 +54,7 @@ export class FileStore extends DriverStore {
   readonly ttl: number
 
   readonly #folder: SessionFolder
+  readonly #users: UserFiles
   /** Records as they were read, by file, the least recently used one first. Saves reading and decoding an unchanged file. */
   readonly #cache = new Map<string, LoadedRecord>()
   /** The characters of the records in the cache. */
@@ -69,12 +71,18 @@ export class FileStore extends DriverStore {
     this.ttl = ttl
     const settings = { path, extension, encoding, sync }
     this.#folder = new SessionFolder(settings, (file) => this.#uncache(file))
+    this.#users = new UserFiles(settings)
+    this.driver = { ...this.driver, users: this.#users }
     startReaping(this, reapInterval, FileStore.#reapTarget)
   }
 
   // Static: an arrow function in the constructor would keep the store in memory for as long as its timer runs.
   static #reapTarget(store: FileStore): ReapTarget {
-    return { folder: store.#folder, onDamage: (file, damage) => store.#setAside(file, undefined, damage) }
+    return {
+      folder: store.#folder,
+      users: store.#users,
+      onDamage: (file, damage) => store.#setAside(file, undefined, damage),
+    }
   }
 
   /** All live sessions, each with its `id`. */
@@ -275,6 +283,8 @@ export class FileStore extends DriverStore {
   }
 
   async #clear(): Promise<void> {
+    // First, so that no session which stays is without its entry.
+    await this.#users.clear()
     await this.#folder.walk(MAX_AT_ONCE, async (file, isRecord) => {
       if (isRecord) await this.#folder.remove(file)
     })

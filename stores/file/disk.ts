@@ -17,7 +17,7 @@ const MKDIR_OPTIONS = { recursive: true, mode: 0o700 }
 
 /** One function for each call, so that tests can make a disk slow or broken. Times are in seconds. */
 export const disk = {
-  open: (path: string, flags: string): Promise<number> => pooled((done) => fs.open(path, flags, 0o600, done)),
+  open: (path: string, flags: string | number): Promise<number> => pooled((done) => fs.open(path, flags, 0o600, done)),
   stat: (path: string): Promise<fs.Stats> => pooled((done) => fs.stat(path, done)),
   fstat: (fd: number): Promise<fs.Stats> => pooled((done) => fs.fstat(fd, done)),
   /** Reads at the offset `from` of the file, and to the same offset of the buffer. */
@@ -34,6 +34,7 @@ export const disk = {
   rename: (from: string, to: string): Promise<void> => pooled((done) => fs.rename(from, to, done)),
   unlink: (path: string): Promise<void> => pooled((done) => fs.unlink(path, done)),
   mkdir: (path: string): Promise<unknown> => pooled((done) => fs.mkdir(path, MKDIR_OPTIONS, done)),
+  rmdir: (folder: string): Promise<void> => pooled((done) => fs.rmdir(folder, done)),
   readdir: (folder: string): Promise<string[]> => pooled((done) => fs.readdir(folder, done)),
 }
 export type Disk = typeof disk

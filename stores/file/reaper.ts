@@ -1,4 +1,5 @@
-// The reaper of FileStore: deletes the files of expired sessions, and files that a dead writer has left behind.
+// The reaper of FileStore: deletes the files of expired sessions, their users' entries of them, and files that a dead
+// writer has left behind.
 
 import { debug } from '../../lib/diagnostics.ts'
 import { inBackground, LONGEST_DELAY } from '../../lib/timers.ts'
@@ -6,6 +7,7 @@ import { disk, unlessMissing } from './disk.ts'
 import { removeLeftover } from './lock.ts'
 import { load } from './record.ts'
 import type { SessionFolder } from './session-folder.ts'
+import type { UserFiles } from './user-index.ts'
 
 /** Milliseconds for which an expired session is kept: a touch may be extending it at this moment. */
 const GRACE_MS = 1_000
@@ -14,6 +16,7 @@ const ABANDONED_MS = 60_000
 
 export interface ReapTarget {
   readonly folder: SessionFolder
+  readonly users: UserFiles
   /** Called for a record that cannot be read. */
   onDamage(file: string, damage: SyntaxError): Promise<unknown>
 }
@@ -39,7 +42,7 @@ export function startReaping<S extends object>(store: S, interval: number, targe
 
 /** Deletes the sessions that expired more than `grace` ms ago. */
 async function reap(target: ReapTarget, grace: number): Promise<void> {
-  const { folder } = target
+  const { folder, users } = target
   await folder.walk(1, async (file, isRecord) => {
     try {
       const stats = await folder.readers.run(() => unlessMissing(() => disk.stat(file)))
@@ -50,6 +53,7 @@ async function reap(target: ReapTarget, grace: number): Promise<void> {
       debug('%s cannot be reaped: %s', file, error)
     }
   })
+  await users.reap()
 }
 
 /** Deletes a record, unless a writer is changing it or the date inside of the file is later than its mtime. */

@@ -147,7 +147,7 @@ export class SessionFolder {
 }
 
 /** In hex digits, which every file system keeps as they are. */
-function sha256(id: string): string {
+export function sha256(id: string): string {
   // UTF-8 turns every lone surrogate into the same bytes. No UTF-8 text begins with the byte 0xff.
   const input = /\p{Surrogate}/u.test(id) ? Buffer.concat([Buffer.of(0xff), Buffer.from(id, 'utf16le')]) : id
   return typeof crypto.hash === 'function'
@@ -165,7 +165,7 @@ async function renameToCorrupt(file: string): Promise<void> {
 }
 
 /** The names in a folder; none when reading it fails with one of the given codes. */
-async function namesIn(folder: string, ...missing: string[]): Promise<string[]> {
+export async function namesIn(folder: string, ...missing: string[]): Promise<string[]> {
   try {
     return await disk.readdir(folder)
   } catch (error) {

@@ -6,12 +6,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
+import type { UserIndex } from '../../lib/port/slot.ts'
 import { type Disk, disk } from '../../stores/file/disk.ts'
 import { FileStore } from '../../stores/file.ts'
 import { ROUNDS } from '../support/form.ts'
 import { bun } from '../support/serve.ts'
 import { crash } from './fixture/file-crash.ts'
-import { session } from './fixture/file-sessions.ts'
+import { driverOf, session } from './fixture/file-sessions.ts'
 import { start } from './fixture/file-start.ts'
 
 const folders: string[] = []
@@ -65,6 +66,33 @@ describe.concurrent('FileStore in several processes', () => {
     for (const [sid, n] of Object.entries(total)) expect([sid, (await store.get(sid))?.n]).toEqual([sid, n])
   })
 
+  it('gives each entry of a user to one of two processes, and brings none back', async () => {
+    const { path, store } = await open()
+    const users = driverOf(store).users as UserIndex
+    const keys = Array.from({ length: 40 }, (_, n) => `key-${n}`)
+    for (const key of keys) {
+      await users.reserve('shared', key)
+      await users.confirm('shared', key, undefined)
+      await users.reserve('dropped', key)
+    }
+    const partners = await Promise.all([start('users', path, 0), start('users', path, 1, bun)])
+    for (const partner of partners) partner.go()
+    await Promise.all(partners.map(({ ended }) => ended))
+    const moved: string[][] = []
+    for (const { said, complaints } of partners) {
+      expect(complaints()).toBe('')
+      const [result] = said as [{ moved: string[]; errors: string[] }]
+      expect(result.errors).toEqual([])
+      moved.push(result.moved)
+    }
+    expect(moved.flat().sort()).toEqual([...keys].sort())
+    const owned = moved.flatMap((won, number) => won.map((key) => `${key} of ${number}`))
+    expect((await users.list('shared')).map(({ key }) => key).sort()).toEqual(owned.sort())
+    expect([await users.list('dropped'), await users.list('alone')]).toEqual([[], []])
+    await users.drop('shared', owned)
+    expect(await countFiles(path)).toBe(0)
+  })
+
   it.each<[string, string | undefined]>([['Node', undefined], ...(bun ? [['Bun', bun] as [string, string]] : [])])(
     'does not keep %s from ending',
     async (_, bun) => {
@@ -79,7 +107,8 @@ describe.concurrent('FileStore in several processes', () => {
 
   it.runIf(bun)('passes its tests under Bun', async () => {
     const pattern = `^(?!.*(${waits.join('|')}))`
-    const args = ['test', '--timeout', '300000', './test/stores/file.test.ts', '-t', pattern]
+    const files = ['./test/stores/file.test.ts', './test/stores/file-users.test.ts']
+    const args = ['test', '--timeout', '300000', ...files, '-t', pattern]
     const { stderr } = await promisify(execFile)(bun as string, args, { cwd: root })
     expect(stderr).toMatch(/^ \d{2,} pass$/m)
     expect(stderr).toMatch(/^ 0 fail$/m)
