@@ -388,7 +388,7 @@ describe('changes after a response', () => {
     }
   })
 
-  it('that a store makes are none', async () => {
+  it.each([true, false])('that a store makes are none (resave: %s)', async (resave) => {
     const said = await warnings(async ({ session, MemoryStore, Store }) => {
       class Stamping extends Store {
         readonly #memory = new MemoryStore()
@@ -406,9 +406,15 @@ describe('changes after a response', () => {
           this.#memory.destroy(sid, done)
         }
       }
-      const sessions = session({ ...options, store: new Stamping() })
-      await handle(sessions, {}, signIn)
-      await handle(sessions, {}, signIn)
+      const sessions = session({ ...options, resave, cookie: { maxAge: 60_000 }, store: new Stamping() })
+      const [given = ''] = (await handle(sessions, {}, signIn)).headers.getSetCookie()
+      const cookie = given.replace(/;.*/, '')
+      await handle(sessions, { cookie }, signIn)
+      // Of a session that nobody has looked at, too.
+      for (let n = 0; n < 2; n++) {
+        const { headers } = await handle(sessions, { cookie })
+        expect(headers.getSetCookie()).toEqual([])
+      }
     })
     expect(said).toEqual([])
   })

@@ -567,18 +567,27 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** Some stores stamp the session that they are given, which is not the app's change. */
   ignoreStamps(): void {
+    const state = this.#state
     if (this.#committed) this.#committed.data = dataOf(this.#committed.session)
+    else if (state.at === 'open') {
+      // Nobody but the store has looked at it.
+      const { session } = state
+      this.#committed = { session, record: session[RECORD] as SessionRecord, data: dataOf(session), isModified: false }
+    }
   }
 
-  /** The app has changed the session. After the commit, what the commit has found counts. */
+  /**
+   * The app has changed the session. After the commit, what the commit has found counts. Compares the data as JSON with
+   * what was loaded; a new id counts as a change, as in express-session.
+   */
   #isModifiedNow(session: Session): boolean {
-    return this.#committed?.session === session ? this.#committed.isModified : this.#isModified(session)
-  }
-
-  /** Compares the data as JSON with what was loaded; a new id counts as a change, as in express-session. */
-  #isModified(session: Session): boolean {
+    const committed = this.#committed
+    if (committed?.session === session) return committed.isModified
     const record = session[RECORD] as SessionRecord
-    return record.id !== this.#firstId || record.isModified(serializeData(session))
+    if (record.id !== this.#firstId) return true
+    // Opened since the commit: by the store, or too late.
+    const isOpenedSince = this.phase === 'committed' && !committed
+    return !isOpenedSince && record.isModified(serializeData(session))
   }
 
   /** The record of the session that stands there; undefined for one that nobody has looked at and nobody has stored. */
