@@ -64,7 +64,10 @@ export interface SessionCookie {
   signed?: boolean | undefined
 }
 
-export interface Cookie extends SessionCookie {}
+export interface Cookie extends SessionCookie {
+  /** @internal */
+  user?: string | undefined
+}
 
 /**
  * The cookie of one session, as in express-session: `expires` and `maxAge` are the same date, and setting either sets

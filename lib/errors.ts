@@ -4,10 +4,16 @@
 export type SessionErrorCode =
   /** A cross-site request was refused: option `crossSite`. Its `status` is 403. */
   | 'ERR_SESSION_CROSS_SITE'
+  /** Nobody is signed in: `sessions.confirm`. */
+  | 'ERR_SESSION_ANONYMOUS'
+  /** Somebody signed in or out after the head of the response had left, so that the session could get no new id. */
+  | 'ERR_SESSION_HEAD_SENT'
   /** The middleware was called with arguments of no known host. */
   | 'ERR_SESSION_HOST'
   /** The option `genid` did not return a non-empty string. */
   | 'ERR_SESSION_ID'
+  /** The user has as many sessions as the option `maxSessions` allows. Its `status` is 403. */
+  | 'ERR_SESSION_LIMIT'
   /** The session does not exist any more, as for `reload`. */
   | 'ERR_SESSION_MISSING'
   /** An option is invalid. The error is a TypeError, not a SessionError. */
@@ -18,10 +24,14 @@ export type SessionErrorCode =
   | 'ERR_SESSION_SERIALIZE'
   /** A session is larger than the option `maxSize`. */
   | 'ERR_SESSION_SIZE'
+  /** The user of a request has not proved recently who they are: `sessions.fresh`. Its `status` is 403. */
+  | 'ERR_SESSION_STALE'
   /** A bundled store could not do its work, or a store did not answer. */
   | 'ERR_SESSION_STORE'
   /** A store did not answer within the option `storeTimeout`. */
   | 'ERR_SESSION_TIMEOUT'
+  /** The option `userOf` named no user that can be one, or the store cannot list the sessions of one. */
+  | 'ERR_SESSION_USERS'
 
 /** An error of this package. Its `code` says which. */
 export class SessionError extends Error {

@@ -9,6 +9,7 @@ import { SessionError } from './errors.ts'
 import { type BunwayNext, type BunwayRequest, type BunwayResponse, serveBunway } from './hosts/bunway.ts'
 import { type Next, serveConnect } from './hosts/connect.ts'
 import { type FetchNext, serveFetch } from './hosts/fetch.ts'
+import { Identity } from './identity.ts'
 import { checkStore } from './lint.ts'
 import { type Dialect, readOptions, type SessionOptions, type Settings } from './options.ts'
 import { encryptWith } from './port/encrypt.ts'
@@ -18,13 +19,16 @@ import { SessionSlot } from './port/renewed.ts'
 import { limitSize } from './port/size.ts'
 import type { Layer, StorePort } from './port/slot.ts'
 import { endAfter } from './port/timeouts.ts'
+import { keepUsers } from './port/users.ts'
 import { foundSession } from './record.ts'
+import type { SessionEvent } from './request/events.ts'
 import type { RequestLike } from './request/host.ts'
 import { LateChanges } from './request/late-changes.ts'
 import { generateSession } from './request/lifecycle.ts'
 import type { Service } from './request/service.ts'
+import { type UserMethods, userMethods } from './request/users.ts'
 import { loadedRecord, openSession, type StoreRequest } from './session.ts'
-import { Signer } from './signature.ts'
+import { publicIdOf, Signer } from './signature.ts'
 import type { Stored } from './snapshot.ts'
 import { Store } from './store.ts'
 
@@ -33,12 +37,50 @@ export const SERVICE: unique symbol = Symbol.for('unisession.service') as never
 
 type Listener = (...args: unknown[]) => void
 
-/** The events of a middleware, and what their listeners are given. */
+/**
+ * The events of a middleware, and what their listeners are given. Each act is one event. Sessions have hashed ids there, as
+ * in `list`; a listener that throws does no harm to the request.
+ */
 export interface SessionEvents {
+  /** A session was stored for the first time. */
+  create: [session: SessionEvent]
+  /** The app has destroyed a session that was stored. */
+  destroy: [session: SessionEvent]
+  /** `regenerate()` has put the session `id` in the place of `previous`. */
+  regenerate: [session: SessionEvent & { readonly previous: string }]
+  /**
+   * A session has the id `id` instead of `previous`: for its `age` (`renewAfter`), because somebody signed in or out in it
+   * (`rotateOnSignIn`), or because its user was confirmed (`confirm`).
+   */
+  renew: [session: SessionEvent & { readonly previous: string; readonly reason: RenewReason }]
+  /** Somebody has signed in. */
+  signin: [session: SessionEvent]
+  /** Nobody is signed in any more in a session, or it was destroyed while somebody was. */
+  signout: [session: SessionEvent]
+  /** Sessions of a user were ended, or `all`. `limit`: because of `maxSessions`. */
+  revoke: [sessions: RevokedSessions | { readonly all: true }]
+  /** A request carried a session whose time was over, by the option `reason`. */
+  expire: [session: SessionEvent & { readonly reason: string }]
+  /** The store holds something under this id that is no session. */
+  corrupt: [session: { readonly id: string; readonly error: unknown }]
   /** A store failed when nobody waited for it any more. */
   error: [error: unknown]
   /** A request carried an id that was renewed longer than `renewGrace` ago. */
   reuse: [use: SessionReuse]
+}
+
+/** Why a session has another id. */
+export type RenewReason = 'age' | 'signin' | 'signout' | 'confirm'
+
+/** Sessions of one user that were ended. */
+export interface RevokedSessions {
+  /** The user, as `userOf` names them. */
+  readonly user: string
+  /** Their ids, hashed. */
+  readonly ids: string[]
+  /** The id that `revoke` was given. */
+  readonly id?: string
+  readonly reason?: 'limit'
 }
 
 /** A request carried an id that was renewed longer than `renewGrace` ago: a copy of it is about, or a browser that was away. */
@@ -55,7 +97,7 @@ export interface SessionReuse {
 }
 
 /** What `session()` returns: a middleware for every host, and an emitter. */
-export interface SessionMiddleware {
+export interface SessionMiddleware extends UserMethods {
   /** Connect, Express, polka and everything alike. */
   (req: IncomingMessage, res: ServerResponse, next: Next): void
   /** bunWay. */
@@ -100,6 +142,9 @@ export function createMiddleware(options: SessionOptions, dialect: Dialect = {})
   }
   const { events } = service
   Object.defineProperty(middleware, SERVICE, { value: service })
+  for (const [name, value] of Object.entries(userMethods(service))) {
+    Object.defineProperty(middleware, name, { value, configurable: true, writable: true })
+  }
   for (const method of EMITTER_METHODS) {
     const call = (...args: never[]): unknown => {
       const result = Reflect.apply(events[method] as (...args: never[]) => unknown, events, args)
@@ -146,7 +191,13 @@ function createService(settings: Settings, store: AnyStore, dialect: Dialect): S
         'process, and no other shares them; use another store, or new MemoryStore({ max }) to bound its memory',
     )
   }
-  const layers = layersOf(settings)
+  const identity = new Identity(settings.userOf, settings.encrypt)
+  const events = new EventEmitter()
+  const nameOf = (key: string): string => publicIdOf(key, settings.secrets?.[0] ?? '')
+  const ended = (user: string, keys: string[]): void => {
+    events.emit('revoke', { user, ids: keys.map(nameOf), reason: 'limit' })
+  }
+  const layers = [...layersOf(settings), keepUsers({ identity, limit: settings.maxSessions, ended })]
   const use = {
     unit: dialect.ttlUnit ?? 'ms',
     concurrency: settings.concurrency,
@@ -154,13 +205,19 @@ function createService(settings: Settings, store: AnyStore, dialect: Dialect): S
     timeout: settings.storeTimeout,
   }
   const port = portOf(store, use, layers)
-  setOwner(store, { secrets: settings.secrets ?? [], layers })
+  setOwner(store, {
+    secrets: settings.secrets ?? [],
+    layers,
+    corrupt: (id, error) => events.emit('corrupt', { id: nameOf(id), error }),
+  })
   const service: Service = {
     settings,
     store,
     port,
+    identity,
+    slotOf: (id) => new SessionSlot(port, id, settings.secrets ?? []),
     signer: new Signer(),
-    events: new EventEmitter(),
+    events,
     connection: connectionOf(store),
     createSession: createSessionOf(store, port),
     lateChanges: new LateChanges(),
@@ -195,6 +252,7 @@ function connectionOf(store: AnyStore): Service['connection'] {
     store.on?.('connect', () => {
       made.isUp = true
     })
+    store.on?.('corrupt', (id, error) => ownerOf(store).corrupt?.(String(id), error))
     connection = made
     connections.set(store, connection)
   }

@@ -127,6 +127,36 @@ export const wholeNumber: OptionRule<number | undefined> = (given, option) => {
   throw optionError(`${option} option must be a whole number above 0`)
 }
 
+/** How many sessions a user may have, and what becomes of one more: the option `maxSessions`. Default: undefined. */
+export const maxSessions: OptionRule<{ n: number; then: 'end-oldest' | 'refuse' } | undefined> = (given, option) => {
+  if (given === undefined) return undefined
+  const {
+    n,
+    then = 'end-oldest',
+    ...others
+  } = (typeof given === 'object' && given ? given : { n: given }) as {
+    n?: unknown
+    then?: unknown
+  }
+  const isRight = Number.isInteger(n) && Number(n) > 0 && (then === 'end-oldest' || then === 'refuse')
+  if (isRight && Object.keys(others).length === 0) return { n: n as number, then }
+  throw optionError(
+    `${option} option must be a whole number above 0, or { n: 3, then: 'refuse' }, with "end-oldest" or "refuse"`,
+  )
+}
+
+/** A function. Default: undefined. `takes` and `gives`: words for errors. */
+export function functionOf(takes: string, gives: string): OptionRule<((given: never) => unknown) | undefined> {
+  return (given, option) => {
+    if (given === undefined || typeof given === 'function') return given as undefined
+    throw optionError(`${option} option must be a function of the ${takes} that returns ${gives}`)
+  }
+}
+
+/** `true`, `false`, or undefined: as other options say. */
+export const optionalFlag: OptionRule<boolean | undefined> = (given, option) =>
+  given === undefined ? undefined : flag(false)(given, option)
+
 /** One secret or a list of them, the newest first. Default: undefined. */
 export const secrets: OptionRule<readonly Secret[] | undefined> = (given, option) => {
   if (given === undefined) return undefined

@@ -12,9 +12,12 @@ import {
   crossSite,
   flag,
   flagOf,
+  functionOf,
+  maxSessions,
   milliseconds,
   type OptionRule,
   oneOf,
+  optionalFlag,
   readByRules,
   secrets,
   type Values,
@@ -28,6 +31,10 @@ import type { CallbackStore, PromiseStore, Store } from './store.ts'
 // The request as the host gives it: an express-session app types it as its framework's.
 // biome-ignore lint/suspicious/noExplicitAny: see above
 type HostRequest = any
+
+// The session as the app has typed it.
+// biome-ignore lint/suspicious/noExplicitAny: see above
+type HostSession = any
 
 /** Options of `session()`, as in express-session 1.19. */
 export interface SessionOptions {
@@ -166,6 +173,31 @@ export interface SessionOptions {
    * `ERR_SESSION_TIMEOUT`. Default: no limit; a store that has not answered in 10 seconds is named by a warning, once.
    */
   storeTimeout?: number | undefined
+  /**
+   * Names the user whose session it is, by their id: a string or a number, undefined where nobody is signed in. On it
+   * stand `rotateOnSignIn`, `maxSessions`, and the middleware's `list`, `revoke`, `info`, `fresh` and `confirm`. With it,
+   * sessions record when they were created and last seen. Default: `session.passport.user`, where that is a string or a
+   * number.
+   */
+  userOf?: ((session: HostSession) => string | number | bigint | null | undefined) | undefined
+  /**
+   * Gives a session a new id when somebody signs in or out in it, its data kept, and ends it under the old one at once, so
+   * that an id which somebody has planted in a browser is nobody's (OWASP Session Management, "Renew the Session ID After
+   * Any Privilege Level Change"). A request that calls `regenerate()` itself is left alone. Where the head of the response
+   * has left, the session is not saved, and the error is `ERR_SESSION_HEAD_SENT`. Default: whether `userOf` is given.
+   */
+  rotateOnSignIn?: boolean | undefined
+  /**
+   * How many sessions a user may have, counted when they sign in. `n`, or `{ n, then: 'end-oldest' }`: one more ends that
+   * which signed in first. `{ n, then: 'refuse' }`: one more is an error of the save, `ERR_SESSION_LIMIT`, status 403, and
+   * no answer says otherwise. Exact across processes on a bundled store. Default: no limit.
+   */
+  maxSessions?: number | { n: number; then?: 'end-oldest' | 'refuse' | undefined } | undefined
+  /**
+   * What is kept about a session for its user's list, as an object that can be JSON: the browser, the address, the method
+   * of the sign-in. Asked when somebody signs in, and when the session gets a new id. Default: nothing.
+   */
+  describe?: ((req: HostRequest) => object) | undefined
 }
 
 /** The options that express-session has not, each with its rule. */
@@ -175,17 +207,21 @@ const ADDED = {
   clearCookie,
   concurrency: oneOf('merge', 'reread', 'overwrite'),
   crossSite,
+  describe: functionOf('request', 'an object'),
   encrypt: secrets,
   hashId: flag(false),
   idleTimeout: milliseconds({ above: 0 }),
+  maxSessions,
   maxSize: wholeNumber,
   onSaveError: oneOf('answer', 'fail'),
   onStoreError: oneOf('fail', 'anonymous'),
   renewAfter: milliseconds({ above: 0 }),
+  rotateOnSignIn: optionalFlag,
   renewGrace: withDefault(milliseconds({ from: 0 }), 30_000),
   storeTimeout: milliseconds({ above: 0 }),
   touch: flagOf(true),
   touchAfter: milliseconds({ above: 0 }),
+  userOf: functionOf('session', "the user's id"),
 } satisfies Partial<Record<keyof SessionOptions, OptionRule<unknown>>>
 
 /** What an entry for one host promises that the options do not say. */
@@ -203,7 +239,7 @@ export interface Dialect {
 }
 
 /** The options as the package works with them. */
-export interface Settings extends Values<typeof ADDED> {
+export interface Settings extends Omit<Values<typeof ADDED>, 'rotateOnSignIn'> {
   readonly name: string
   readonly secrets: readonly Secret[] | undefined
   readonly cookie: CookieOptions | ((req: HostRequest) => CookieOptions | undefined)
@@ -217,6 +253,9 @@ export interface Settings extends Values<typeof ADDED> {
   readonly autoCommit: boolean
   /** Records without a cookie are sessions, too. */
   readonly bareRecords: boolean
+  readonly rotateOnSignIn: boolean
+  /** After so many ms at least, sessions record again when they were seen last; undefined: they do not. */
+  readonly seenEvery: number | undefined
 }
 
 /** Checks the options once, with the errors and deprecations of express-session. @throws TypeError for wrong ones. */
@@ -244,6 +283,7 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
 
   lintOptions(options, [...Object.keys(ADDED), ...(dialect.options ?? [])])
   const name = String(options.name || options.key || 'connect.sid')
+  const added = readByRules(ADDED, { touch: dialect.touch, ...withoutUndefined(options) })
   const settings: Settings = {
     name,
     secrets: secret ? (Array.isArray(secret) ? secret : [secret]) : undefined,
@@ -256,13 +296,24 @@ export function readOptions(options: SessionOptions, dialect: Dialect = {}): Set
     unsetDestroys: options.unset === 'destroy',
     autoCommit: dialect.autoCommit ?? true,
     bareRecords: dialect.bareRecords ?? false,
-    ...readByRules(ADDED, { touch: dialect.touch, ...withoutUndefined(options) }),
+    ...added,
+    rotateOnSignIn: added.rotateOnSignIn ?? added.userOf !== undefined,
+    seenEvery: seenEveryOf(added),
   }
   checkTimes(options, settings)
   if (settings.renewAfter !== undefined && settings.concurrency === 'overwrite') {
     throw optionError('renewAfter option needs concurrency: "merge"; with "overwrite" a request brings the old id back')
   }
   return settings
+}
+
+/** The list of a user's sessions says when each was seen last. */
+const LIST_PRECISION_MS = 60_000
+
+function seenEveryOf({ idleTimeout, touchAfter, userOf }: Values<typeof ADDED>): number | undefined {
+  if (touchAfter !== undefined) return touchAfter
+  if (idleTimeout === undefined) return userOf && LIST_PRECISION_MS
+  return userOf ? Math.min(idleTimeout / 20, LIST_PRECISION_MS) : idleTimeout / 20
 }
 
 /** @throws SessionError `ERR_SESSION_ID` when `genid` has made no id. */

@@ -5,7 +5,7 @@ import { type Awaitable, chain, isPromise } from './awaitable.ts'
 import type { Cookie, CookieData } from './cookie.ts'
 import { debug } from './diagnostics.ts'
 import { SessionError } from './errors.ts'
-import { factsOf, markSeen } from './facts.ts'
+import { amend, factsOf, markSeen } from './facts.ts'
 import { isCookieChanged, mergeCookie, mergeData } from './merge.ts'
 import type { SessionSlot } from './port/renewed.ts'
 import type { Version } from './port/slot.ts'
@@ -17,6 +17,15 @@ export interface RecordOwner {
   readonly overwrites: boolean
   /** A session that is not known to be in the store is about to be stored. */
   creating?(id: string): void
+  /**
+   * A session is about to be written; at the end of the request, if it is the `last` time. Answers with another id where
+   * it has to move to one. @throws SessionError where it may not be written.
+   */
+  writing?(record: SessionRecord, ours: Outgoing, last: boolean): string | undefined
+  /** The store has the session. `from`: the id that it had before, if it has another now. */
+  written?(record: SessionRecord, written: Outgoing, isNew: boolean, from?: string): void
+  /** Runs the work that ends a session. */
+  destroying?<T>(id: string, work: () => Awaitable<T>): Awaitable<T>
 }
 
 /** A session that was found in the store: its slot, and what was there. */
@@ -142,6 +151,11 @@ export class SessionRecord {
     return { id, isGone, isStored, wasSaved, wasWritten, isModified, isSaved }
   }
 
+  /** The store has held the session, as far as this request knows. */
+  get wasStored(): boolean {
+    return this.#written || (this.snapshot !== undefined && !this.#fromApp)
+  }
+
   isModified(data: string): boolean {
     if (data === this.#base) return false
     return data !== (this.snapshot?.canonicalData ?? this.#base)
@@ -176,7 +190,7 @@ export class SessionRecord {
 
   /** Writes `ours`, after what this request began to write before. `last`: nobody will ask afterwards what was saved. */
   write(ours: Outgoing, last = false): Awaitable<void> {
-    if (this.#overwrites) return this.#create(ours, last)
+    if (this.#overwrites) return this.#write(ours, last)
     const write = (): Awaitable<void> => this.#write(ours, last)
     const written = this.#writing ? this.#writing.then(write, write) : write()
     if (!isPromise(written)) return undefined
@@ -190,23 +204,30 @@ export class SessionRecord {
 
   #write(ours: Outgoing, last: boolean): Awaitable<void> {
     const where = this.#where
-    if (where.in === 'nowhere') return this.#create(ours, last)
-    if (where.in === 'nowhere any more') {
+    if (where.in === 'nowhere any more' && !this.#overwrites) {
       debug('not saved: the session is gone')
       return undefined
     }
+    if (this.snapshot) ours.base = this.#base
+    const id = this.#owner.writing?.(this, ours, last)
+    if (id !== undefined && where.in === 'store') return this.#moveTo(id, where, ours, last)
+    if (where.in !== 'store' || this.#overwrites) return this.#create(ours, last)
     let merged = false
+    let written = ours
     const make = (current: Version): Outgoing => {
       merged = where.merged || current !== where.version
       if (!merged) return ours
-      const both = merge(where, ours, current)
-      this.mergedCookie = both.cookie
-      return both
+      written = merge(where, ours, current)
+      this.mergedCookie = written.cookie
+      return written
     }
     const updated = this.#slot.update(where.version, make)
     const saved = this.#stamped(ours, last)
     return chain(updated, (version) => {
-      if (version) return this.#stored(ours, saved, version, merged)
+      if (version) {
+        this.#stored(ours, saved, version, merged)
+        return this.#owner.written?.(this, written, false)
+      }
       if (this.#fromApp) return this.#create(ours, last)
       this.#lose('not saved: the session was destroyed, or ran out, while this request went on')
     })
@@ -216,7 +237,46 @@ export class SessionRecord {
     this.#owner.creating?.(this.id)
     const created = this.#slot.create(ours)
     const saved = this.#stamped(ours, last)
-    return chain(created, (version) => this.#stored(ours, saved, version))
+    return chain(created, (version) => {
+      const isNew = !this.wasStored
+      this.#stored(ours, saved, version)
+      this.#owner.written?.(this, ours, isNew)
+    })
+  }
+
+  /**
+   * Stores the session under another id, and ends it under its own. What other requests have made of it comes along; where
+   * one of them has moved or ended it, this is a session of its own.
+   */
+  #moveTo(id: string, where: Stored, ours: Outgoing, last: boolean): Awaitable<void> {
+    const old = this.#slot
+    const from = old.id
+    const target = old.other(id)
+    amend(ours, { indexedUntil: undefined, ...(ours.attributes.issuedAt !== undefined && { issuedAt: Date.now() }) })
+    this.#owner.creating?.(id)
+    const created = target.create(ours)
+    const saved = this.#stamped(ours, last)
+    return chain(created, (version) =>
+      chain(
+        failing(
+          () => old.take(),
+          () => target.end(),
+        ),
+        (taken): Awaitable<void> => {
+          this.#slot = target
+          const isOthers = taken && !this.#overwrites && !isSame(taken, where.version, where.cookie)
+          const make = (): Outgoing => {
+            const both = merge(where, ours, taken as Version)
+            this.mergedCookie = both.cookie
+            return both
+          }
+          return chain(isOthers ? target.update(version, make) : version, (held) => {
+            this.#stored(ours, saved, held ?? version, isOthers === true)
+            this.#owner.written?.(this, ours, false, from)
+          })
+        },
+      ),
+    )
   }
 
   /** The data after the store had the session in its hands: some stores stamp it, which is not the app's change. */
@@ -315,7 +375,8 @@ export class SessionRecord {
   /** Ends the session. From now on this request does not write it, lest a save creates it again. */
   destroy(): Awaitable<void> {
     this.#where = { in: 'nowhere any more' }
-    return chain(this.#slot.end(), () => undefined)
+    const end = (): Awaitable<void> => chain(this.#slot.end(), () => undefined)
+    return this.#owner.destroying ? this.#owner.destroying(this.id, end) : end()
   }
 
   /** What the store holds now. @throws SessionError `failed to load session` when it holds nothing. */
@@ -328,13 +389,29 @@ export class SessionRecord {
   }
 }
 
+/** Runs `work`. Where it fails, undoes what came before, and fails. */
+function failing<T>(work: () => Awaitable<T>, undo: () => Awaitable<unknown>): Awaitable<T> {
+  const fail = (error: unknown): Awaitable<never> =>
+    chain(undo(), () => {
+      throw error
+    })
+  try {
+    const done = work()
+    return isPromise(done) ? done.catch(fail) : done
+  } catch (error) {
+    return fail(error)
+  }
+}
+
 /** Our changes on top of what another request has stored. */
 function merge(base: Stored, ours: Pick<Outgoing, 'attributes' | 'data'>, current: Version): Outgoing {
   const theirs = new Snapshot(current.record, base.cookie)
   const data = mergeData(base.data, ours.data, theirs.data)
   const cookie = mergeCookie(base.cookie, ours.attributes, theirs.cookie)
   debug('merged with what another request has stored')
-  return new Outgoing(cookie, () => Object.assign({ cookie }, JSON.parse(data)), data)
+  const merged = new Outgoing(cookie, () => Object.assign({ cookie }, JSON.parse(data)), data)
+  merged.base = theirs.data
+  return merged
 }
 
 /** Whether two versions of a record differ in nothing but its date. */

@@ -2,7 +2,7 @@
 
 import { type Awaitable, chain, isPromise, ObservedPromise, settle } from './awaitable.ts'
 import { Cookie, type CookieData, cookieFrom, isCookie, reviveCookie } from './cookie.ts'
-import { copyFacts } from './facts.ts'
+import { copyFacts, factsOf, keepUser } from './facts.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
 import { mergeCookie, mergeData } from './merge.ts'
 import type { SessionSlot } from './port/renewed.ts'
@@ -55,6 +55,8 @@ export interface RequestLife extends RecordOwner {
   ending(session: Session): void
   /** Called when the store has destroyed a session. */
   ended(session: Session): void
+  /** Called when `regenerate` has ended a session that was stored, and another is in its place. */
+  regenerated(from: string, user: string | undefined): void
   /** Adds the methods and the shape of `flash` that the host documents. */
   applyTraits(session: Session): Session
   /** Tells the request that its session has another id than the browser's cookie says. */
@@ -365,15 +367,20 @@ function regenerate(session: Session, keep: boolean, immediately: boolean): Awai
   const record = (req.session as Session | null | undefined)?.[RECORD] ?? recordOf(session)
   const old = keep ? { ...session, cookie: reviveCookie(cookieOf(session).data) } : undefined
   const kept: Kept | undefined = old && { data: serializeData(old), cookie: old.cookie.data }
+  const isStored = record.wasStored && !record.isGone
+  const from = record.id
+  const { user } = factsOf(record.cookie ?? {})
   let next: { readonly session: Session; readonly cookie: CookieData } | undefined
 
   const start = (): void => {
     if (next) return
     const started = generate(req)
     next = { session: started, cookie: started.cookie.data }
+    if (isStored) req[LIFE]?.regenerated(from, old ? undefined : user)
     if (!old) return
     const { cookie, ...data } = old
     Object.assign(started, data)
+    keepUser(cookie, cookieOf(started))
     setCookie(started, cookie)
   }
   const finish = (stored: object | undefined): void => {

@@ -1,6 +1,6 @@
 // Session ids: how they are generated, and how cookies sign them, as `s:<id>.<HMAC-SHA256>` like express-session.
 
-import { createHmac, randomFillSync } from 'node:crypto'
+import { createHash, createHmac, randomFillSync } from 'node:crypto'
 import { sign, unsign } from 'cookie-signature'
 
 /** A key for `crypto.createHmac`. */
@@ -34,13 +34,26 @@ export function generateId(): string {
   return id
 }
 
+const KEY_PREFIX = 'sha256-'
+const KEY = /^sha256-[\w-]{43}$/
+
+/** The key that `hashId` keeps the session with this id under. */
+export function keyOf(id: string): string {
+  return KEY_PREFIX + createHash('sha256').update(`unisession id\0${id}`).digest('base64url')
+}
+
+/** Whether this is such a key rather than an id. */
+export function isKey(id: string): boolean {
+  return KEY.test(id)
+}
+
 /**
- * A name for a session that does not give away its id, for logs and events: HMAC-SHA-256 under the first secret, the
- * same in every process. The prefix is needed: the HMAC of the id alone is the signature of its cookie.
+ * A name for a session that does not give away its id, for lists, logs and events: HMAC-SHA-256, under the first secret, of
+ * the hash of the id. It is the same in every process. `key`: what a store has the session under, be it the id or its hash.
  */
-export function hashId(id: string, secret: Secret): string {
+export function publicIdOf(key: string, secret: Secret): string {
   return createHmac('sha256', secret as string)
-    .update(`session id\0${id}`)
+    .update(`session id\0${isKey(key) ? key : keyOf(key)}`)
     .digest('base64url')
 }
 

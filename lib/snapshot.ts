@@ -144,6 +144,10 @@ export class Outgoing {
   cookieWillBeSent = false
   /** The session's id before a renewal. While both ids are stored, a store counts only one of them. */
   replaces: string | undefined
+  /** The data of the session before, as JSON; undefined for one that is new. */
+  base: string | undefined
+  /** By this record somebody signs in or out, as was found when it was written. */
+  signs: 'in' | 'out' | undefined
   readonly cookie: Cookie
   /** A copy of the cookie's attributes: the app may change the cookie while the store writes. */
   readonly attributes: CookieData

@@ -7,8 +7,11 @@ export type { RedisSerializer, RedisStore, RedisStoreClient, RedisStoreOptions }
 export type { Cookie, CookieData, CookieOptions } from './cookie.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
 export type { BunwayRequest, BunwayResponse } from './hosts/bunway.ts'
-export type { SessionEvents, SessionMiddleware, SessionReuse } from './middleware.ts'
+export type { RenewReason, RevokedSessions, SessionEvents, SessionMiddleware, SessionReuse } from './middleware.ts'
 export type { SessionOptions } from './options.ts'
+export type { SessionEvent } from './request/events.ts'
+export type { SessionInfo } from './request/request-session.ts'
+export type { FreshOptions, ListedSession, SessionGuard, UserMethods } from './request/users.ts'
 export type {
   ErrorCallback,
   Flash,

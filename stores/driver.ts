@@ -4,12 +4,12 @@ import { chain, settle } from '../lib/awaitable.ts'
 import type { Cookie } from '../lib/cookie.ts'
 import { BundledSlot } from '../lib/port/bundled.ts'
 import { isSealed } from '../lib/port/encrypt.ts'
-import { isKey } from '../lib/port/hash.ts'
 import { isPointer } from '../lib/port/pointer.ts'
 import { around, ownerOf } from '../lib/port/port.ts'
 import { SessionSlot } from '../lib/port/renewed.ts'
-import { DRIVER, type Driver, type Slot } from '../lib/port/slot.ts'
+import { DRIVER, type Driver, type Slot, type StorePort } from '../lib/port/slot.ts'
 import type { ErrorCallback, SessionData } from '../lib/session.ts'
+import { isKey } from '../lib/signature.ts'
 import { Outgoing, type Stored } from '../lib/snapshot.ts'
 import { type AllCallback, type GetCallback, type LengthCallback, Store } from '../lib/store.ts'
 
@@ -105,7 +105,18 @@ export abstract class DriverStore extends Store {
     const raw = (id: string): Slot => new BundledSlot(expires === undefined ? driver : dated(), id)
     const { layers } = ownerOf(this)
     if (layers.length === 0 || isKey(sid) || (session && isSealed(session as Stored))) return raw(sid)
-    return around({ touches: true, mutates: false, slot: raw }, layers).slot(sid)
+    const { lifetime, users } = driver
+    const port: StorePort = {
+      touches: true,
+      mutates: false,
+      lifetime: lifetime?.(),
+      users,
+      slot: raw,
+      at: raw,
+      keys: () => [],
+      clear: () => undefined,
+    }
+    return around(port, layers).slot(sid)
   }
 }
 

@@ -2,6 +2,7 @@
 // the rules of express-session 1.19 (shouldSave, shouldTouch, shouldSetCookie), and what goes beyond them has its rows.
 
 import { describe, expect, it } from 'vitest'
+import { readOptions, type SessionOptions } from '../lib/options.ts'
 import { type CookieStanding, cookieAct, extensionOf, type StoreStanding, storeAct } from '../lib/request/decisions.ts'
 
 /** Every combination of true and false under these names. */
@@ -90,7 +91,11 @@ describe('what the store is told', () => {
 })
 
 describe('how an extension is stored', () => {
-  it.each<[number | undefined, { idleTimeout?: number; touchAfter?: number }, string]>([
+  const settingsOf = (options: SessionOptions) =>
+    readOptions({ secret: 's'.repeat(32), resave: false, saveUninitialized: false, ...options })
+  const userOf = () => undefined
+
+  it.each<[number | undefined, SessionOptions, string]>([
     [undefined, {}, 'touch'],
     [undefined, { idleTimeout: 2_000 }, 'write'],
     [0, { idleTimeout: 2_000 }, 'touch'],
@@ -102,9 +107,15 @@ describe('how an extension is stored', () => {
     [499, { idleTimeout: 2_000, touchAfter: 500 }, 'none'],
     [500, { idleTimeout: 2_000, touchAfter: 500 }, 'write'],
     [-1, { touchAfter: 500 }, 'write'],
-  ])('%o ms after the last one, with %o', (since, { idleTimeout, touchAfter }, expected) => {
-    const seenAt = since === undefined ? undefined : 10_000 - since
-    expect(extensionOf(seenAt, { idleTimeout, touchAfter }, 10_000)).toBe(expected)
+    [undefined, { userOf }, 'write'],
+    [59_999, { userOf }, 'touch'],
+    [60_000, { userOf }, 'write'],
+    [100, { userOf, idleTimeout: 2_000 }, 'write'],
+    [60_000, { userOf, idleTimeout: 10 * 3_600_000 }, 'write'],
+    [60_000, { userOf, touchAfter: 90_000 }, 'none'],
+  ])('%o ms after the last one, with %o', (since, options, expected) => {
+    const seenAt = since === undefined ? undefined : 100_000 - since
+    expect(extensionOf(seenAt, settingsOf(options), 100_000)).toBe(expected)
   })
 })
 

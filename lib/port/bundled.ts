@@ -4,7 +4,17 @@ import { type Awaitable, isPromise } from '../awaitable.ts'
 import { type CookieData, expiryOf } from '../cookie.ts'
 import type { Outgoing } from '../snapshot.ts'
 import type { Patience } from './patience.ts'
-import { DRIVER, type Driver, type Make, type Slot, type StorePort, type Touched, type Version } from './slot.ts'
+import {
+  DRIVER,
+  type Driver,
+  type IndexEntry,
+  type Make,
+  type Slot,
+  type StorePort,
+  type Touched,
+  type UserIndex,
+  type Version,
+} from './slot.ts'
 
 /** A store that may have a driver. */
 interface BundledStore {
@@ -26,6 +36,10 @@ export class BundledSlot implements Slot {
     this.id = id
     this.#patience = patience
     this.#timeout = timeout
+  }
+
+  get key(): string {
+    return this.id
   }
 
   read(): Awaitable<Version | undefined> {
@@ -86,9 +100,61 @@ export class BundledPort implements StorePort {
     return this.#store[DRIVER]?.() === undefined
   }
 
+  get lifetime(): number | undefined {
+    return this.#store[DRIVER]?.()?.lifetime?.()
+  }
+
+  get users(): UserIndex | undefined {
+    const index = this.#store[DRIVER]?.()?.users
+    return index && new PatientIndex(index, (answer) => this.#patience.wait(answer, 'users', this.#timeout))
+  }
+
   /** The driver is asked for at each request, as an app may replace a method at any time. */
   slot(id: string): Slot {
     const driver = this.#store[DRIVER]?.()
     return driver ? new BundledSlot(driver, id, this.#patience, this.#timeout) : this.#foreign.slot(id)
+  }
+
+  at(key: string): Slot {
+    return this.slot(key)
+  }
+
+  keys(): Awaitable<string[]> {
+    return this.#foreign.keys()
+  }
+
+  clear(): Awaitable<void> {
+    return this.#foreign.clear()
+  }
+}
+
+/** An index whose answers are waited for as long as those of its store. */
+class PatientIndex implements UserIndex {
+  readonly #index: UserIndex
+  readonly #wait: <T>(answer: Awaitable<T>) => Awaitable<T>
+
+  constructor(index: UserIndex, wait: <T>(answer: Awaitable<T>) => Awaitable<T>) {
+    this.#index = index
+    this.#wait = wait
+  }
+
+  reserve(user: string, key: string): Awaitable<void> {
+    return this.#wait(this.#index.reserve(user, key))
+  }
+
+  confirm(user: string, key: string, until: number | undefined): Awaitable<boolean> {
+    return this.#wait(this.#index.confirm(user, key, until))
+  }
+
+  move(user: string, from: string, to: string): Awaitable<boolean> {
+    return this.#wait(this.#index.move(user, from, to))
+  }
+
+  list(user: string): Awaitable<IndexEntry[]> {
+    return this.#wait(this.#index.list(user))
+  }
+
+  drop(user: string, keys: readonly string[]): Awaitable<void> {
+    return this.#wait(this.#index.drop(user, keys))
   }
 }

@@ -5,11 +5,11 @@ import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:
 import { type Awaitable, chain } from '../awaitable.ts'
 import type { CookieData } from '../cookie.ts'
 import { debug, shorten } from '../diagnostics.ts'
-import type { Secret } from '../signature.ts'
+import { isKey, keyOf, type Secret } from '../signature.ts'
 import { joinRecord, Outgoing, Snapshot, type Stored } from '../snapshot.ts'
-import { layerOf, OuterSlot } from './layer.ts'
+import { OuterPort, OuterSlot } from './layer.ts'
 import { isPointer } from './pointer.ts'
-import type { Layer, Make, Slot, Touched, Version } from './slot.ts'
+import type { Layer, Make, Slot, StorePort, Touched, Version } from './slot.ts'
 
 const KEY = '__unisession_sealed'
 const CIPHER = 'aes-256-gcm'
@@ -18,13 +18,39 @@ const TAG_BYTES = 16
 
 /** The first secret encrypts, all of them decrypt. Records that are not encrypted are read, and encrypted when they are written. */
 export function encryptWith(secrets: readonly Secret[]): Layer {
-  // A key of its own: the same secret may sign the cookie.
-  const keys = secrets.map((secret) =>
+  const keys = keysOf(secrets)
+  return (port) => new SealedPort(port, keys)
+}
+
+/** The keys of AES made of secrets. Keys of their own: the same secret may sign the cookie. */
+export function keysOf(secrets: readonly Secret[]): Buffer[] {
+  return secrets.map((secret) =>
     createHmac('sha256', secret as string)
       .update(`${KEY}\0key`)
       .digest(),
   )
-  return layerOf((inner) => new SealedSlot(inner, keys), true)
+}
+
+class SealedPort extends OuterPort {
+  readonly #keys: readonly Buffer[]
+
+  constructor(inner: StorePort, keys: readonly Buffer[]) {
+    super(inner)
+    this.#keys = keys
+  }
+
+  /** The store is given what was encrypted. */
+  override get mutates(): boolean {
+    return false
+  }
+
+  override slot(id: string): Slot {
+    return new SealedSlot(this.inner.slot(id), this.#keys)
+  }
+
+  override at(key: string): Slot {
+    return new SealedSlot(this.inner.at(key), this.#keys)
+  }
 }
 
 /** A record that was opened. */
@@ -45,6 +71,12 @@ class SealedSlot extends OuterSlot {
   /** It is given what was encrypted. */
   override get mutates(): boolean {
     return false
+  }
+
+  /** What the data is bound to: the hash of the id, whichever of the two the store has it under. */
+  get #owner(): string {
+    const { key } = this.inner
+    return isKey(key) ? key : keyOf(key)
   }
 
   override read(): Awaitable<Version | undefined> {
@@ -91,7 +123,7 @@ class SealedSlot extends OuterSlot {
   #seal(record: Outgoing): Outgoing {
     return record.isPointer || record instanceof SealedOutgoing
       ? record
-      : new SealedOutgoing(record, (data) => seal(data, this.id, this.#keys[0] as Buffer))
+      : new SealedOutgoing(record, (data) => seal(data, this.#owner, this.#keys[0] as Buffer))
   }
 
   /** Undefined: none of the secrets opens it, or it was sealed for another id. It is left as it is. */
@@ -101,7 +133,7 @@ class SealedSlot extends OuterSlot {
     const sealed = sealedIn(record)
     if (!sealed) return { record, inner: version }
     for (const key of this.#keys) {
-      const data = unseal(sealed.text, this.id, key)
+      const data = unseal(sealed.text, this.#owner, key)
       if (data !== undefined) return { record: joinRecord(JSON.stringify(sealed.cookie), data), inner: version }
     }
     debug('session %s cannot be decrypted: it counts as missing', shorten(this.id))
@@ -172,7 +204,7 @@ function sealedIn(record: Stored): Sealed | undefined {
 }
 
 /** `iv | tag | ciphertext`, with the id as additional data: a record that is copied under another id is not opened. */
-function seal(data: string, id: string, key: Buffer): string {
+export function seal(data: string, id: string, key: Buffer): string {
   const iv = randomBytes(IV_BYTES)
   const cipher = createCipheriv(CIPHER, key, iv).setAAD(Buffer.from(id))
   const text = Buffer.concat([cipher.update(data), cipher.final()])
@@ -180,7 +212,7 @@ function seal(data: string, id: string, key: Buffer): string {
 }
 
 /** Undefined: the key is another, the id is another, or somebody has changed the text. */
-function unseal(sealed: string, id: string, key: Buffer): string | undefined {
+export function unseal(sealed: string, id: string, key: Buffer): string | undefined {
   const bytes = Buffer.from(sealed, 'base64url')
   try {
     const decipher = createDecipheriv(CIPHER, key, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })

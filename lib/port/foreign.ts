@@ -3,6 +3,7 @@
 
 import { type Awaitable, chain, isPromise } from '../awaitable.ts'
 import { type CookieData, expiryOf } from '../cookie.ts'
+import { SessionError } from '../errors.ts'
 import { isCookieChanged } from '../merge.ts'
 import { type Outgoing, Snapshot, type Stored } from '../snapshot.ts'
 import { type Callback, Calls, isNotFound } from './dialect.ts'
@@ -17,7 +18,9 @@ export interface ForeignStore {
   set(id: string, session: object, third?: Callback | number): unknown
   destroy(id: string, callback?: Callback): unknown
   touch?(id: string, second: object | number | undefined, callback?: Callback): unknown
-  on?(event: string, listener: () => void): unknown
+  all?(callback?: Callback): unknown
+  clear?(callback?: Callback): unknown
+  on?(event: string, listener: (...args: unknown[]) => void): unknown
 }
 
 /** What is known of a store, whoever uses it. */
@@ -47,8 +50,48 @@ export class ForeignPort implements StorePort {
     this.touches = typeof store.touch === 'function'
   }
 
+  readonly lifetime = undefined
+  readonly users = undefined
+
   slot(id: string): Slot {
     return new ForeignSlot(id, this.#store, this.#state, this.#use)
+  }
+
+  at(key: string): Slot {
+    return this.slot(key)
+  }
+
+  /** By `all`, which gives an object by id, or a list whose members have theirs under `id`, `sid` or `_id`. */
+  keys(): Awaitable<string[]> {
+    const { all } = this.#store
+    if (typeof all !== 'function') throw cannotList(this.#store)
+    return chain(
+      this.#ask('all', (callback) => this.#store.all?.(callback)),
+      (sessions) => {
+        if (typeof sessions !== 'object' || sessions === null) throw cannotList(this.#store)
+        if (!Array.isArray(sessions)) return Object.keys(sessions)
+        return sessions.map((session: { id?: unknown; sid?: unknown; _id?: unknown } | null) => {
+          const id = session?.id ?? session?.sid ?? session?._id
+          if (typeof id === 'string') return id
+          throw cannotList(this.#store)
+        })
+      },
+    )
+  }
+
+  /** By `clear`, or by `destroy` for each session. Requests that use one find it gone. */
+  clear(): Awaitable<void> {
+    const { queues } = this.#state
+    queues.destroyedAll()
+    const cleared =
+      typeof this.#store.clear === 'function'
+        ? this.#ask('clear', (callback) => this.#store.clear?.(callback))
+        : chain(this.keys(), (keys) => Promise.all(keys.map((key) => this.slot(key).remove())))
+    return chain(cleared, () => queues.destroyedAll())
+  }
+
+  #ask(method: string, call: (callback?: Callback) => unknown): Awaitable<unknown> {
+    return this.#state.patience.wait(this.#state.calls.do('', call), method, this.#use.timeout)
   }
 }
 
@@ -71,6 +114,10 @@ class ForeignSlot implements Slot {
     this.#store = store
     this.#state = state
     this.#use = use
+  }
+
+  get key(): string {
+    return this.id
   }
 
   get isGone(): boolean {
@@ -244,6 +291,13 @@ class Overwritten implements Version {
   get record(): Stored {
     return this.#record.json
   }
+}
+
+function cannotList(store: object): SessionError {
+  return new SessionError(
+    'ERR_SESSION_USERS',
+    `${store.constructor?.name || 'the store'} cannot list its sessions: it needs a method all() that gives them by id; use a store that has one, such as those of unisession`,
+  )
 }
 
 function versionOf(found: unknown): Version | undefined {

@@ -1,40 +1,31 @@
 // The layer of `hashId`: the store sees a hash of each id in its place. A session that the store has under its plain id
 // is moved when it is read.
 
-import { createHash } from 'node:crypto'
 import { type Awaitable, chain, isPromise } from '../awaitable.ts'
 import { reviveCookie } from '../cookie.ts'
 import { debug, shorten } from '../diagnostics.ts'
 import { mergeCookie, mergeData } from '../merge.ts'
+import { isKey, keyOf } from '../signature.ts'
 import { Outgoing, Snapshot } from '../snapshot.ts'
-import { OuterSlot } from './layer.ts'
+import { OuterPort, OuterSlot } from './layer.ts'
 import { isPointer } from './pointer.ts'
 import type { Layer, Slot, StorePort, Version } from './slot.ts'
 
-const PREFIX = 'sha256-'
-/** The keys that this layer makes. */
-const KEY = /^sha256-[\w-]{43}$/
-/** To some stores `./key` is the same, or a key in capitals. */
-const WITH_KEY = new RegExp(KEY.source.slice(1, -1), 'i')
+/** Where a key is part of an id: to some stores `./key` is the same, or a key in capitals. */
+const WITH_KEY = /sha256-[\w-]{43}/i
 
-/** The key in the store of the session with this id. */
-export function keyOf(id: string): string {
-  return PREFIX + createHash('sha256').update(`unisession id\0${id}`).digest('base64url')
-}
+export const hashIds: Layer = (port) => new HashedPort(port)
 
-/** Whether this is a key in a store rather than an id. */
-export function isKey(id: string): boolean {
-  return KEY.test(id)
-}
+class HashedPort extends OuterPort {
+  readonly #moves = new Moves()
 
-export const hashIds: Layer = (port) => {
-  const moves = new Moves()
-  return {
-    touches: port.touches,
-    get mutates() {
-      return port.mutates
-    },
-    slot: (id) => new HashedSlot(id, port, moves),
+  override slot(id: string): Slot {
+    return new HashedSlot(id, this.inner, this.#moves)
+  }
+
+  /** A session that the store still has under its plain id is moved when it is read. */
+  override at(key: string): Slot {
+    return isKey(key) ? this.inner.at(key) : this.slot(key)
   }
 }
 

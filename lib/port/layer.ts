@@ -3,7 +3,7 @@
 import type { Awaitable } from '../awaitable.ts'
 import type { CookieData } from '../cookie.ts'
 import type { Outgoing } from '../snapshot.ts'
-import type { Layer, Make, Slot, Touched, Version } from './slot.ts'
+import type { Layer, Make, Slot, StorePort, Touched, UserIndex, Version } from './slot.ts'
 
 /** Passes everything on. A layer overrides what it is about. */
 export class OuterSlot implements Slot {
@@ -17,12 +17,20 @@ export class OuterSlot implements Slot {
     return this.inner.id
   }
 
+  get key(): string {
+    return this.inner.key
+  }
+
   get isGone(): boolean {
     return this.inner.isGone
   }
 
   get mutates(): boolean {
     return this.inner.mutates
+  }
+
+  get over(): string | undefined {
+    return this.inner.over
   }
 
   read(): Awaitable<Version | undefined> {
@@ -58,13 +66,65 @@ export class OuterSlot implements Slot {
   }
 }
 
-/** The layer that puts such a slot around every slot. `copies`: the store is given no live session, but a copy. */
-export function layerOf(around: (inner: Slot) => Slot, copies = false): Layer {
-  return (port) => ({
-    touches: port.touches,
-    get mutates() {
-      return port.mutates && !copies
-    },
-    slot: (id) => around(port.slot(id)),
-  })
+/** A port around a port, which passes on what it does not change. */
+export class OuterPort implements StorePort {
+  readonly inner: StorePort
+
+  constructor(inner: StorePort) {
+    this.inner = inner
+  }
+
+  get touches(): boolean {
+    return this.inner.touches
+  }
+
+  get mutates(): boolean {
+    return this.inner.mutates
+  }
+
+  get lifetime(): number | undefined {
+    return this.inner.lifetime
+  }
+
+  get users(): UserIndex | undefined {
+    return this.inner.users
+  }
+
+  slot(id: string): Slot {
+    return this.inner.slot(id)
+  }
+
+  at(key: string): Slot {
+    return this.inner.at(key)
+  }
+
+  keys(): Awaitable<string[]> {
+    return this.inner.keys()
+  }
+
+  clear(): Awaitable<void> {
+    return this.inner.clear()
+  }
+}
+
+/** The layer that puts such a slot around every slot. */
+export function layerOf(around: (inner: Slot, port: StorePort) => Slot): Layer {
+  return (port) => new SlotLayer(port, around)
+}
+
+class SlotLayer extends OuterPort {
+  readonly #around: (inner: Slot, port: StorePort) => Slot
+
+  constructor(inner: StorePort, around: (inner: Slot, port: StorePort) => Slot) {
+    super(inner)
+    this.#around = around
+  }
+
+  override slot(id: string): Slot {
+    return this.#around(this.inner.slot(id), this.inner)
+  }
+
+  override at(key: string): Slot {
+    return this.#around(this.inner.at(key), this.inner)
+  }
 }

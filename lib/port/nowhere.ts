@@ -7,7 +7,12 @@ import type { Slot, StorePort, Version } from './slot.ts'
 export const nowhere: StorePort = {
   touches: true,
   mutates: false,
+  lifetime: undefined,
+  users: undefined,
   slot: (id) => new EmptySlot(id),
+  at: (key) => new EmptySlot(key),
+  keys: () => [],
+  clear: () => undefined,
 }
 
 /** A session that is nowhere: no call fails, and none has an effect. */
@@ -18,6 +23,10 @@ class EmptySlot implements Slot {
 
   constructor(id: string) {
     this.id = id
+  }
+
+  get key(): string {
+    return this.id
   }
 
   read(): undefined {}

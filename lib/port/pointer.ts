@@ -43,12 +43,14 @@ export function isPointer(stored: Stored): boolean {
  * cookie has that date, for stores that read it from there.
  */
 export class Pointer extends Outgoing {
+  readonly successor: Successor
   readonly #sealed: string
 
   constructor(successor: Successor, oldId: string, secrets: readonly Secret[], expires: number) {
     const cookie = new Cookie({ expires: new Date(expires) })
     const sealed = secrets.map((secret) => seal(successor, oldId, secret)).join('.')
     super(cookie, () => ({ cookie, [KEY]: sealed }))
+    this.successor = successor
     this.#sealed = sealed
   }
 

@@ -16,6 +16,8 @@ export interface StoreOwner {
   readonly secrets: readonly Secret[]
   /** Transformations of ids and records, the innermost first. */
   readonly layers: readonly Layer[]
+  /** Told of a record that cannot be read. */
+  readonly corrupt?: (id: string, error: unknown) => void
 }
 
 /** One for each store, so that all who use it know of each other. */

@@ -149,6 +149,14 @@ export class SessionQueues {
     return new Place(queue)
   }
 
+  /** All sessions are removed: who uses one finds it gone. */
+  destroyedAll(): void {
+    for (const ref of this.#queues.values()) {
+      const queue = ref.deref()
+      if (queue) new Place(queue).destroyed()
+    }
+  }
+
   #sweep(): void {
     for (const [id, ref] of this.#queues) if (!ref.deref()) this.#queues.delete(id)
     this.#sweepAt = Math.max(1024, this.#queues.size * 2)

@@ -34,9 +34,17 @@ export class SessionSlot implements Slot {
     return this.#slot.id
   }
 
+  get key(): string {
+    return this.#slot.key
+  }
+
   /** See {@link Slot.isGone}, of the session under the id that it was followed to. */
   get isGone(): boolean {
     return this.#slot.isGone
+  }
+
+  get over(): string | undefined {
+    return this.#slot.over
   }
 
   get mutates(): boolean {

@@ -25,8 +25,12 @@ export type Touched = 'extended' | 'changed' | 'moved' | 'gone' | undefined
 /** One session of a store, for one request. */
 export interface Slot {
   readonly id: string
+  /** What the store has the session under. */
+  readonly key: string
   /** Another request of this process has ended the session since this slot read it. */
   readonly isGone: boolean
+  /** Why the session that was read is over: the name of an option. */
+  readonly over?: string | undefined
   /** The store may change the live session that it is given to write. */
   readonly mutates: boolean
   read(): Awaitable<Version | undefined>
@@ -56,7 +60,17 @@ export interface StorePort {
   readonly touches: boolean
   /** See {@link Slot.mutates}. */
   readonly mutates: boolean
+  /** For how many milliseconds the store keeps a session whose cookie sets no date; undefined: it is not known. */
+  readonly lifetime: number | undefined
+  /** The sessions of each user; undefined where the store keeps no index of them. */
+  readonly users: UserIndex | undefined
   slot(id: string): Slot
+  /** The session that the store has under this key, for who knows no id. */
+  at(key: string): Slot
+  /** The keys of all sessions. @throws SessionError `ERR_SESSION_USERS` where the store cannot say them. */
+  keys(): Awaitable<string[]>
+  /** Removes all sessions. @throws SessionError `ERR_SESSION_USERS` where the store can neither do that nor list them. */
+  clear(): Awaitable<void>
 }
 
 /** Unit of the times that a promise-style store is given: as its host's documentation says. */

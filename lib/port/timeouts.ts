@@ -21,16 +21,22 @@ export function endAfter(timeouts: Timeouts): Layer {
 /** A slot that finds no session whose time is over. */
 class TimedSlot extends OuterSlot {
   readonly #timeouts: Timeouts
+  #over: string | undefined
 
   constructor(inner: Slot, timeouts: Timeouts) {
     super(inner)
     this.#timeouts = timeouts
   }
 
+  override get over(): string | undefined {
+    return this.#over
+  }
+
   override read(): Awaitable<Version | undefined> {
     return chain(super.read(), (version) => {
       const reason = version && whyOver(version.record, this.#timeouts, Date.now())
       if (!reason) return version
+      this.#over = reason
       debug('session %s is over: %s', shorten(this.id), reason)
       return chain(this.inner.end(), () => undefined)
     })

@@ -30,19 +30,15 @@ export interface StoreStanding extends Pick<RecordStanding, 'isGone' | 'wasSaved
 /** `write` records its date, `touch` needs none, `none` is too soon after the last one. */
 export type Extension = 'write' | 'touch' | 'none'
 
-/**
- * How an extension is stored of a session that was extended at `seenAt`, by its record. A date is recorded at most once
- * in `touchAfter`, or in a twentieth of `idleTimeout`.
- */
+/** How an extension is stored of a session that was extended at `seenAt`, by its record. */
 export function extensionOf(
   seenAt: number | undefined,
-  { idleTimeout, touchAfter }: Pick<Settings, 'idleTimeout' | 'touchAfter'>,
+  { seenEvery, touchAfter }: Pick<Settings, 'seenEvery' | 'touchAfter'>,
   now: number,
 ): Extension {
-  if (idleTimeout === undefined && touchAfter === undefined) return 'touch'
-  const interval = touchAfter ?? (idleTimeout as number) / 20
+  if (seenEvery === undefined) return 'touch'
   // A date in the future is another machine's clock.
-  if (seenAt === undefined || seenAt > now || now - seenAt >= interval) return 'write'
+  if (seenAt === undefined || seenAt > now || now - seenAt >= seenEvery) return 'write'
   return touchAfter === undefined ? 'touch' : 'none'
 }
 

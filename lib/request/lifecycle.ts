@@ -12,12 +12,13 @@ import { SessionSlot } from '../port/renewed.ts'
 import type { Version } from '../port/slot.ts'
 import { type FoundSession, foundSession } from '../record.ts'
 import { LIFE, newSession, type Session } from '../session.ts'
-import { hashId, type Secret } from '../signature.ts'
+import { publicIdOf, type Secret } from '../signature.ts'
 import { Outgoing } from '../snapshot.ts'
 import { Browser } from './browser.ts'
 import { keepPrivate } from './cache-control.ts'
 import { whyCrossSite } from './cross-site.ts'
 import { cookieAct, storeAct } from './decisions.ts'
+import { trace } from './events.ts'
 import { type HostRequest, isWithin, type RequestLike, type ResponseHead } from './host.ts'
 import type { PendingWork } from './pending.ts'
 import { type Leaving, RequestSession } from './request-session.ts'
@@ -36,6 +37,8 @@ export class Lifecycle {
   readonly #session: RequestSession
   /** What the request had before the app put its session away and the middleware ran again. */
   readonly #previous: RequestSession | undefined
+  /** What came of the load, or of the commit, for tracing channels. */
+  #outcome = 'none'
   /** What the commit does, or has done last, is to extend the session: its data is stored already. */
   #isExtending = false
 
@@ -116,6 +119,11 @@ export class Lifecycle {
    * `onStoreError` option says that the request goes on.
    */
   load(): Awaitable<void> {
+    const [idOf, work] = [() => this.#browser.sentId, () => this.#loadAfterPrevious()]
+    return trace('load', this.#service, this.#req, idOf, work, () => this.#outcome)
+  }
+
+  #loadAfterPrevious(): Awaitable<void> {
     // What the app has begun to do, such as a destroy, comes before.
     if (this.#previous?.pending.isBusy) return this.#previous.pending.settle().then(() => this.#load())
     return this.#load()
@@ -137,6 +145,7 @@ export class Lifecycle {
       this.#browser.sentId = id
       this.#browser.sessionId = found?.slot.id ?? id
       debug(found ? 'session %s found' : 'session %s not found: a new one', shorten(id))
+      this.#outcome = found ? 'found' : 'missing'
       if (found) this.#session.startWith(found)
       else this.#session.start()
     }
@@ -162,11 +171,12 @@ export class Lifecycle {
   #read(id: string): Awaitable<FoundSession | undefined> {
     const slot = this.#session.slotOf(id)
     return chain(slot.read(), (version) => {
+      if (slot.over !== undefined) this.#session.announce('expire', slot.id, undefined, { reason: slot.over })
       if (!slot.isRefused) return version && this.#found(slot, version)
       // Renewed long ago: the browser has not learnt of it, or somebody else uses the id.
       debug('session %s refused: its id was renewed', shorten(id))
       const end = (): Promise<void> => this.#session.track(ObservedPromise.of(() => chain(slot.take(), () => {})))
-      const use = { id: hashId(id, this.#secrets[0] as Secret), end }
+      const use = { id: publicIdOf(id, this.#secrets[0] as Secret), end }
       this.#service.events.emit('reuse', Object.defineProperty(use, 'req', { value: this.#req }))
       return undefined
     })
@@ -193,7 +203,9 @@ export class Lifecycle {
     const session = this.#session
     if (session.isCommitted) return undefined
     if (this.pending.isUnsettled) return this.pending.settle().then(() => this.commit(carriesCookie))
-    const committing = this.#commit()
+    this.#outcome = 'none'
+    const [idOf, work] = [() => this.#req.sessionID, () => this.#commit()]
+    const committing = trace('commit', this.#service, this.#req, idOf, work, () => this.#outcome)
     session.phase = 'committed'
     return chain(committing, () => {
       this.#watchLateChanges()
@@ -214,6 +226,7 @@ export class Lifecycle {
       return undefined
     }
     const { act } = decision
+    this.#outcome = act
     debug(act === 'touch' ? 'touching %s' : 'saving %s', shorten(record.id))
     this.#isExtending = act !== 'save' || standing.isSaved
     const isRefreshed = session !== undefined && standing.extends
@@ -231,9 +244,11 @@ export class Lifecycle {
     const req = this.#req
     if (!req.sessionID || !this.#service.settings.unsetDestroys || req.session != null) return undefined
     debug('destroying: req.session was unset')
+    this.#outcome = 'destroy'
     const { record, cookie } = this.#session.unset()
     return chain(record.destroy(), () => {
       if (cookie) this.#browser.ended(cookie.data)
+      if (record.wasStored) this.#session.announceEnd(record.id, cookie?.data.user)
     })
   }
 
@@ -258,7 +273,11 @@ export class Lifecycle {
       const expires = Math.min(expiryOf(cookie) ?? Infinity, now + Math.max(REMEMBERED_MS, renewAfter + renewGrace))
       return new Pointer({ id, until: now + renewGrace }, oldId, this.#secrets, expires)
     }
-    return record.renew(id, cookie, pointTo)
+    const about = cookie.data.user === undefined ? undefined : this.#session.describe()
+    if (about !== undefined) factsOf(cookie).about = about
+    return chain(record.renew(id, cookie, pointTo), () => {
+      if (record.id === id) this.#session.announce('renew', id, oldId, { reason: 'age' })
+    })
   }
 
   /** Outside of production the next request looks whether the app has changed this session since. */

@@ -2,13 +2,14 @@
 // session's own methods ask of their request.
 
 import type { EventEmitter } from 'node:events'
-import type { ObservedPromise } from '../awaitable.ts'
+import type { Awaitable, ObservedPromise } from '../awaitable.ts'
 import { type Cookie, type CookieOptions, reviveCookie } from '../cookie.ts'
-import { debug, shorten } from '../diagnostics.ts'
+import { debug, shorten, warn } from '../diagnostics.ts'
 import { SessionError } from '../errors.ts'
-import { dateIn, factsOf } from '../facts.ts'
+import { amend, dateIn, dateOf, factsOf, lastSeenOf } from '../facts.ts'
 import { shapeFlash } from '../flash.ts'
 import { SessionSlot } from '../port/renewed.ts'
+import { isIndexed } from '../port/users.ts'
 import { type FoundSession, type RecordStanding, SessionRecord } from '../record.ts'
 import {
   cookieOf,
@@ -28,9 +29,10 @@ import {
   setId,
 } from '../session.ts'
 import type { Secret } from '../signature.ts'
-import { type Snapshot, serializeData } from '../snapshot.ts'
+import { type Outgoing, type Snapshot, serializeData } from '../snapshot.ts'
 import type { Browser } from './browser.ts'
 import { type CookieStanding, type Extension, extensionOf, type StoreStanding } from './decisions.ts'
+import { announce, trace } from './events.ts'
 import type { HostRequest, RequestLike } from './host.ts'
 import type { AnsweredRequest } from './late-changes.ts'
 import { PendingWork } from './pending.ts'
@@ -136,6 +138,11 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   #committed:
     | { readonly session: Session; readonly record: SessionRecord; readonly isModified: boolean; data: string }
     | undefined
+  /** The id of a session that continues another one. */
+  #continuedId: string | undefined
+  /** The app has saved that somebody has signed out, and the session has the id that it had before. */
+  #owesNewId = false
+  #isConfirming = false
   /** What the app has assigned to `req.session` last, and what was in it then. */
   #assigned: { readonly object: Data; readonly before: Data } | undefined
 
@@ -299,7 +306,137 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** The store has ended the session, so the browser's cookie may go. */
   ended(session: Session): void {
-    this.#browser.ended(cookieOf(session).data)
+    const record = session[RECORD]
+    const cookie = cookieOf(session).data
+    this.#browser.ended(cookie)
+    if (record?.wasStored) this.announceEnd(record.id, cookie.user)
+  }
+
+  /** Tells that the app has ended a session. `user`: whose it was. */
+  announceEnd(id: string, user: string | undefined): void {
+    this.announce('destroy', id)
+    if (user !== undefined) this.announce('signout', id)
+  }
+
+  /** See {@link RequestLife.regenerated}. */
+  regenerated(from: string, user: string | undefined): void {
+    const id = this.#req.sessionID as string
+    this.#continuedId = id
+    if (this.#isConfirming) this.announce('renew', id, from, { reason: 'confirm' })
+    else this.announce('regenerate', id, from)
+    if (user !== undefined) this.announce('signout', from)
+  }
+
+  announce(event: string, id: string, previous?: string, details?: object): void {
+    announce(this.service, event, { req: this.#req, id, ...(previous !== undefined && { previous }) }, details)
+  }
+
+  /** See {@link RecordOwner.writing}. */
+  writing(record: SessionRecord, ours: Outgoing, last: boolean): string | undefined {
+    const { identity, settings } = this.service
+    if (!settings.rotateOnSignIn && !settings.describe) return undefined
+    const user = identity.userOf(ours.session)
+    const change = identity.change(ours.attributes, user, ours.base)
+    const isLoaded = record.snapshot !== undefined && record.id === this.#firstId
+    // Apps save a sign-out and go on to regenerate, as passport does.
+    const isLeft = isLoaded && (change === 'out' || this.#owesNewId)
+    this.#owesNewId = settings.rotateOnSignIn && isLeft
+    const moves = settings.rotateOnSignIn && ((isLoaded && change === 'in') || (isLeft && last))
+    if (moves && this.#browser.isClosed) {
+      throw new SessionError(
+        'ERR_SESSION_HEAD_SENT',
+        'somebody signed in or out after the head of the response had left, so that the session could get no new id: it was not saved; sign in before anything is sent',
+      )
+    }
+    const isNew = record.snapshot === undefined && factsOf(ours.attributes).about === undefined
+    if (user !== undefined && (change === 'in' || moves || isNew)) this.#describe(ours)
+    if (!moves) return undefined
+    this.#owesNewId = false
+    const id = settings.generateId(this.#req)
+    debug('session %s gets another id: somebody has signed in or out', shorten(record.id))
+    return id
+  }
+
+  /** Adds what the app says about the session. It is asked, and its failure is a warning. */
+  #describe(ours: Outgoing): void {
+    const about = this.describe()
+    if (about !== undefined) amend(ours, { about })
+  }
+
+  /** What the app says about the session, as it is stored. */
+  describe(): string | undefined {
+    const { identity, settings } = this.service
+    try {
+      const about = settings.describe?.(this.#req as never)
+      return typeof about === 'object' && about !== null ? identity.sealAbout(about) : undefined
+    } catch (error) {
+      warn('WARN_SESSION_DESCRIBE', 'describe option has thrown, so a session has no description', String(error))
+      return undefined
+    }
+  }
+
+  /** See {@link RecordOwner.written}. */
+  written(record: SessionRecord, { signs }: Outgoing, isNew: boolean, from?: string): void {
+    const { id } = record
+    if (from !== undefined) {
+      this.adoptRecordId()
+      this.announce('renew', id, from, { reason: signs === 'out' ? 'signout' : 'signin' })
+    } else if (isNew && id !== this.#continuedId) this.announce('create', id)
+    if (signs) this.announce(signs === 'in' ? 'signin' : 'signout', from !== undefined && signs === 'out' ? from : id)
+  }
+
+  /** See {@link RecordOwner.destroying}. */
+  destroying<T>(id: string, work: () => Awaitable<T>): Awaitable<T> {
+    return trace('destroy', this.service, this.#req, id, work, () => 'destroy')
+  }
+
+  /** What is known of the session now. It does not count as a look at it. */
+  info(): SessionInfo {
+    const state = this.#state
+    if (state.at !== 'open' && state.at !== 'found') return NOTHING_KNOWN
+    const { identity, settings } = this.service
+    const record = this.#recordOf(state) as SessionRecord
+    const cookie = record.mergedCookie ?? (this.#cookieOf(state) as Cookie)
+    const session = state.at === 'open' ? state.session : undefined
+    if (record.isGone) return NOTHING_KNOWN
+    const user = session ? identity.userOf(session) : identity.userIn((record.snapshot as Snapshot).data)
+    if (!record.wasStored && user === undefined) return NOTHING_KNOWN
+    const now = Date.now()
+    const signsIn = user !== undefined && identity.change(factsOf(cookie), user, record.snapshot?.data) === 'in'
+    const authenticatedAt = signsIn ? now : user === undefined ? undefined : dateIn(cookie, 'authenticatedAt')
+    const createdAt = dateIn(cookie, 'createdAt')
+    const lastSeen = lastSeenOf(cookie)
+    const left = (since: number | undefined, ms: number | undefined): number | undefined =>
+      since === undefined || ms === undefined ? undefined : Math.max(0, since + ms - now)
+    return {
+      user,
+      createdAt: dateOf(createdAt),
+      lastSeen: dateOf(lastSeen),
+      authenticatedAt: dateOf(authenticatedAt),
+      idleLeft: left(dateIn(cookie, 'seenAt'), settings.idleTimeout),
+      absoluteLeft: left(createdAt, settings.absoluteTimeout),
+    }
+  }
+
+  /**
+   * The session's user has proved who they are: it gets a new id, and all its times begin anew.
+   * @throws SessionError where nobody is signed in, or no cookie can be sent any more.
+   */
+  async confirm(): Promise<void> {
+    const session = this.info().user === undefined ? undefined : this.current()
+    if (!session) throw new SessionError('ERR_SESSION_ANONYMOUS', 'nobody is signed in who could be confirmed')
+    if (this.#browser.isClosed) {
+      throw new SessionError('ERR_SESSION_HEAD_SENT', 'a session was confirmed after the head of the response had left')
+    }
+    this.#isConfirming = true
+    try {
+      await session.regenerate({ keep: true })
+    } finally {
+      this.#isConfirming = false
+    }
+    const confirmed = this.current() as Session
+    factsOf(cookieOf(confirmed)).authenticatedAt = Date.now()
+    await confirmed.save()
   }
 
   /** The session has another id: the request, and the cookie that is sent, have it from now on. */
@@ -400,10 +537,11 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const data = session ? serializeData(session) : (record.snapshot as Snapshot).data
     // Nobody can have changed a session that nobody has looked at.
     const stands = session ? record.standingOf(data, cookie) : record.standingUnopened()
-    const { isGone, isSaved, wasSaved } = stands
+    const { isGone, wasSaved } = stands
+    const isSaved = stands.isSaved && !this.#owesNewId
     const isModified = session !== undefined && (stands.id !== this.#firstId || stands.isModified)
     if (session) this.#committed = { session, record, data, isModified }
-    const extension = this.#extensionOf(cookie)
+    const extension = this.#isIndexDue(session, cookie) ? 'write' : this.#extensionOf(cookie)
     this.#isExtended ??= isModified || (this.extends && extension !== 'none')
     const standing = {
       browserHasId: this.#browser.sessionId === id,
@@ -466,15 +604,24 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   /** How an extension of the session is stored now. */
   #extensionOf(cookie: Cookie | undefined): Extension {
     const { settings } = this.service
-    if (settings.idleTimeout === undefined && settings.touchAfter === undefined) return 'touch'
+    if (settings.seenEvery === undefined) return 'touch'
     return extensionOf(cookie && dateIn(cookie, 'seenAt'), settings, Date.now())
+  }
+
+  /** The index of its user's sessions does not have this one, or not for as long as it may last. */
+  #isIndexDue(session: Session | undefined, cookie: Cookie): boolean {
+    const { identity, port } = this.service
+    if (cookie.user === undefined && !session) return false
+    if (!port.users) return false
+    if (cookie.user === undefined) return identity.userOf(session as Session) !== undefined
+    return !isIndexed(cookie.data, port.lifetime)
   }
 
   /** Gives a session the dates that its record lacks: it counts from now on. Answers whether it lacked one. */
   #stamp(cookie: Cookie): boolean {
-    const { absoluteTimeout, idleTimeout, touchAfter } = this.service.settings
+    const { absoluteTimeout, seenEvery } = this.service.settings
     const lacksCreation = absoluteTimeout !== undefined && dateIn(cookie, 'createdAt') === undefined
-    const lacksVisit = (idleTimeout ?? touchAfter) !== undefined && dateIn(cookie, 'seenAt') === undefined
+    const lacksVisit = seenEvery !== undefined && dateIn(cookie, 'seenAt') === undefined
     if (lacksCreation) factsOf(cookie).createdAt = Date.now()
     if (lacksVisit) factsOf(cookie).seenAt = Date.now()
     return lacksCreation || lacksVisit
@@ -615,6 +762,31 @@ export function dataOf(session: Session): string {
   } catch (error) {
     return String(error)
   }
+}
+
+/** What is known of the session of a request: `sessions.info(req)`. Each is undefined where it does not apply. */
+export interface SessionInfo {
+  /** The user's id. */
+  readonly user: string | undefined
+  /** When the session was created; recorded with the options `userOf` and `absoluteTimeout`. */
+  readonly createdAt: Date | undefined
+  /** When a request last extended it. */
+  readonly lastSeen: Date | undefined
+  /** When its user last proved who they are. */
+  readonly authenticatedAt: Date | undefined
+  /** The milliseconds that `idleTimeout` leaves it, unless a request extends it. */
+  readonly idleLeft: number | undefined
+  /** The milliseconds that `absoluteTimeout` leaves it. */
+  readonly absoluteLeft: number | undefined
+}
+
+export const NOTHING_KNOWN: SessionInfo = {
+  user: undefined,
+  createdAt: undefined,
+  lastSeen: undefined,
+  authenticatedAt: undefined,
+  idleLeft: undefined,
+  absoluteLeft: undefined,
 }
 
 type Data = Record<string, unknown>

@@ -4,7 +4,9 @@ import type { EventEmitter } from 'node:events'
 import { Cookie, type CookieOptions } from '../cookie.ts'
 import { debug, warn } from '../diagnostics.ts'
 import { factsOf } from '../facts.ts'
+import type { Identity } from '../identity.ts'
 import type { Settings } from '../options.ts'
+import type { SessionSlot } from '../port/renewed.ts'
 import type { StorePort } from '../port/slot.ts'
 import type { StoreRequest } from '../session.ts'
 import type { Signer } from '../signature.ts'
@@ -14,6 +16,9 @@ export interface Service {
   readonly settings: Settings
   readonly store: object
   readonly port: StorePort
+  readonly identity: Identity
+  /** The slot of a session, outside of any request. */
+  slotOf(id: string): SessionSlot
   readonly signer: Signer
   readonly events: EventEmitter
   /** What the store has said of itself last: `isUp` is false from a `disconnect` to a `connect`. */
@@ -33,11 +38,11 @@ export function cookieOptionsOf({ cookie }: Settings, req: object): CookieOption
 /** The cookie of a new session. */
 export function createCookie(settings: Settings, options: CookieOptions, isSecure: () => boolean): Cookie {
   const cookie = new Cookie(options)
-  const { absoluteTimeout, idleTimeout, renewAfter, touchAfter } = settings
+  const { absoluteTimeout, renewAfter, seenEvery, userOf } = settings
   const facts = factsOf(cookie)
   if (renewAfter !== undefined) facts.issuedAt = Date.now()
-  if (absoluteTimeout !== undefined) facts.createdAt = Date.now()
-  if ((idleTimeout ?? touchAfter) !== undefined) facts.seenAt = Date.now()
+  if (absoluteTimeout !== undefined || userOf) facts.createdAt = Date.now()
+  if (seenEvery !== undefined) facts.seenAt = Date.now()
   if (cookie.secure === 'auto') cookie.secure = isSecure()
   if (cookie.sameSite === 'auto') cookie.sameSite = isSecure() ? 'none' : 'lax'
   return cookie

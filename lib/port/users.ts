@@ -1,0 +1,408 @@
+// The layer of users: what it records of a sign-in, the index of each user's sessions, and how many sessions they may have.
+//
+// An entry of the index is reserved before its session is stored, and confirmed afterwards. Who ends the sessions of a user
+// drops their entries, so that a session which is just being stored finds that it was ended.
+
+import { type Awaitable, chain, isPromise } from '../awaitable.ts'
+import { type CookieData, expiryOf } from '../cookie.ts'
+import { debug } from '../diagnostics.ts'
+import { SessionError } from '../errors.ts'
+import { amend, dateIn, type Facts, factsOf } from '../facts.ts'
+import type { Identity } from '../identity.ts'
+import type { Outgoing, Stored } from '../snapshot.ts'
+import { cookieIn } from '../snapshot.ts'
+import { sleep } from '../timers.ts'
+import { OuterPort, OuterSlot } from './layer.ts'
+import { isPointer, Pointer } from './pointer.ts'
+import type { IndexEntry, Layer, Make, Slot, StorePort, UserIndex, Version } from './slot.ts'
+
+/** How many sessions of one user there may be: the option `maxSessions`. */
+export interface SessionLimit {
+  readonly n: number
+  readonly then: 'end-oldest' | 'refuse'
+}
+
+/** What this layer needs to know. */
+export interface UserRules {
+  readonly identity: Identity
+  readonly limit: SessionLimit | undefined
+  /** Told of the sessions that were ended because of the limit, by their keys. */
+  ended(user: string, keys: string[]): void
+}
+
+/** What a sign-out takes away. */
+const NOBODY: Facts = { user: undefined, authenticatedAt: undefined, about: undefined, indexedUntil: undefined }
+/** How many sessions are read at a time. */
+const BATCH = 50
+/** How often it is looked whether a session of somebody else's sign-in has been stored, before a sign-in is refused. */
+const MAX_LOOKS = 200
+/** How often sessions of a user are looked for that were stored, or got new ids, while others were ended. */
+const MAX_ROUNDS = 10
+
+export function keepUsers(rules: UserRules): Layer {
+  return (port) => new UsersPort(port, rules)
+}
+
+class UsersPort extends OuterPort {
+  readonly #rules: UserRules
+
+  constructor(inner: StorePort, rules: UserRules) {
+    super(inner)
+    this.#rules = rules
+  }
+
+  override slot(id: string): Slot {
+    return new UserSlot(this.inner.slot(id), this.inner, this.#rules)
+  }
+
+  override at(key: string): Slot {
+    return new UserSlot(this.inner.at(key), this.inner, this.#rules)
+  }
+}
+
+/** A slot that knows whose session is stored in it. */
+class UserSlot extends OuterSlot {
+  readonly #port: StorePort
+  readonly #rules: UserRules
+
+  constructor(inner: Slot, port: StorePort, rules: UserRules) {
+    super(inner)
+    this.#port = port
+    this.#rules = rules
+  }
+
+  override create(record: Outgoing): Awaitable<Version> {
+    // Whoever calls a store may give it a session without a cookie.
+    if (record.isPointer || !record.attributes) return super.create(record)
+    const user = this.#userOf(record)
+    if (user === undefined && record.attributes.user === undefined) return super.create(record)
+    const change = this.#rules.identity.change(record.attributes, user, record.base)
+    const write = (): Awaitable<Version> => {
+      // What is new with its user is as old as their sign-in.
+      this.#sign(record, user, change, Date.now())
+      return super.create(record)
+    }
+    // The entry of a session that is renewed moves when its old id is replaced.
+    if (user === undefined || record.replaces !== undefined || !this.#needsEntry(record, user, change)) return write()
+    return chain(this.#reserve(user, change === 'in'), () =>
+      chain(this.#dropIfFails(user, write), (version) => chain(this.#confirm(user, record), () => version)),
+    )
+  }
+
+  override update(from: Version, make: Make): Awaitable<Version | undefined> {
+    return this.#update(from, make, undefined)
+  }
+
+  /** `reserved`: the user in whose index there is an entry for the session already. */
+  #update(from: Version, make: Make, reserved: string | undefined): Awaitable<Version | undefined> {
+    let written: Outgoing | undefined
+    let before: string | undefined
+    let user: string | undefined
+    let change: 'in' | 'out' | undefined
+    let lacksEntry = false
+    const makeSigned: Make = (current) => {
+      const record = make(current)
+      written = record
+      lacksEntry = false
+      if (!record || record.isPointer) return record
+      user = this.#userOf(record)
+      before = record.attributes.user
+      if (user === undefined && before === undefined) return record
+      change = this.#rules.identity.change(record.attributes, user, record.base)
+      lacksEntry = user !== undefined && user !== reserved && this.#needsEntry(record, user, change)
+      if (lacksEntry) return undefined
+      this.#sign(record, user, change)
+      return record
+    }
+    return chain(super.update(from, makeSigned), (held): Awaitable<Version | undefined> => {
+      const isWritten = written !== undefined && held !== undefined
+      if (isWritten && lacksEntry) {
+        const entered = user as string
+        return chain(this.#reserve(entered, change === 'in'), () =>
+          this.#dropIfFails(entered, () => this.#update(from, make, entered)),
+        )
+      }
+      if (!isWritten) return reserved === undefined ? held : chain(this.#drop(reserved), () => held)
+      const record = written as Outgoing
+      if (record instanceof Pointer) return this.#moved(record, from, held)
+      const left = before !== undefined && before !== record.attributes.user ? this.#dropKey(before) : undefined
+      return chain(left, () => {
+        if (reserved === undefined) return held
+        if (reserved !== user) return chain(this.#drop(reserved), () => held)
+        return chain(this.#confirm(reserved, record), (isThere) => (isThere ? held : undefined))
+      })
+    })
+  }
+
+  override take(): Awaitable<Version | undefined> {
+    return chain(super.take(), (version) => this.#left(version))
+  }
+
+  override end(): Awaitable<Version | undefined> {
+    return chain(super.end(), (version) => this.#left(version))
+  }
+
+  #userOf(record: Outgoing): string | undefined {
+    return this.#rules.identity.userOf(record.session)
+  }
+
+  /** Records who has signed in, or that nobody is signed in any more; and until when the index has the session. */
+  #sign(record: Outgoing, user: string | undefined, change: 'in' | 'out' | undefined, createdAt?: number): void {
+    record.signs = change
+    if (user === undefined) {
+      amend(record, NOBODY)
+      return
+    }
+    const needsEntry = this.#port.users && !record.replaces && this.#needsEntry(record, user, change)
+    const now = Date.now()
+    if (change === 'in') amend(record, { authenticatedAt: now, createdAt: record.attributes.createdAt ?? createdAt })
+    amend(record, { user: this.#rules.identity.keyOf(user) })
+    if (!needsEntry) return
+    // Twice its lifetime, so that the index is seldom told again.
+    const needed = neededUntil(record.attributes, this.#port.lifetime)
+    amend(record, { indexedUntil: needed === undefined ? 0 : needed + (needed - now) })
+  }
+
+  /** The store keeps an index, which does not have the session, or not for as long as it may last. */
+  #needsEntry(record: Outgoing, user: string, change: 'in' | 'out' | undefined): boolean {
+    if (!this.#port.users) return this.#rules.limit !== undefined && change === 'in'
+    const isKnown = change === undefined && record.attributes.user === this.#rules.identity.keyOf(user)
+    return !isKnown || !isIndexed(record.attributes, this.#port.lifetime)
+  }
+
+  #reserve(user: string, signsIn: boolean): Awaitable<void> {
+    const { limit, identity } = this.#rules
+    const { users } = this.#port
+    const refuses = signsIn && limit?.then === 'refuse' ? limit.n : undefined
+    if (users && refuses !== undefined) return this.#reserveOneOf(users, user, refuses)
+    const reserved = users?.reserve(identity.keyOf(user), this.key)
+    if (users || refuses === undefined) return reserved
+    return new UserSessions(this.#port, identity).find(user).then((found) => {
+      if (found.filter(({ key }) => key !== this.key).length >= refuses) throw limitError(refuses)
+    })
+  }
+
+  /** Of sign-ins at once, as many succeed as there is room for, in the order of their keys. */
+  async #reserveOneOf(users: UserIndex, user: string, n: number): Promise<void> {
+    const { identity } = this.#rules
+    const name = identity.keyOf(user)
+    const sessions = new UserSessions(this.#port, identity)
+    for (let looks = 0; looks < MAX_LOOKS; looks++) {
+      await users.reserve(name, this.key)
+      const entries = await users.list(name)
+      const others = entries.filter(({ key, isReserved }) => isReserved && key !== this.key)
+      // Entries of sessions that are over do not count, but only who has to know looks.
+      const room =
+        entries.length <= n ? 1 : n - (await sessions.find(user)).filter(({ key }) => key !== this.key).length
+      if (room <= 0) break
+      if (others.length < room) return
+      if (others.filter(({ key }) => key < this.key).length >= room) await users.drop(name, [this.key])
+      await sleep(5 + Math.random() * 15)
+    }
+    await users.drop(name, [this.key])
+    throw limitError(n)
+  }
+
+  /** After the session was stored. False: somebody has ended it meanwhile. */
+  #confirm(user: string, record: Outgoing): Awaitable<boolean> {
+    const { limit, identity } = this.#rules
+    const { users } = this.#port
+    const { indexedUntil } = record.attributes
+    const confirmed = users?.confirm(identity.keyOf(user), this.key, indexedUntil || undefined) ?? true
+    return chain(confirmed, (isThere): Awaitable<boolean> => {
+      if (!isThere) {
+        debug('the session was ended while it was stored')
+        return chain(this.inner.end(), () => false)
+      }
+      if (!limit || limit.then === 'refuse' || record.signs !== 'in') return true
+      return this.#endOldest(user, limit.n)
+    })
+  }
+
+  /** Answers whether this session is still there. */
+  async #endOldest(user: string, n: number): Promise<boolean> {
+    const { identity, ended } = this.#rules
+    const sessions = new UserSessions(this.#port, identity)
+    const found = await sessions.find(user)
+    const since = ({ cookie }: UserSession): number => dateIn(cookie, 'authenticatedAt') ?? 0
+    const newestFirst = found.sort((a, b) => since(b) - since(a) || (a.key < b.key ? 1 : -1))
+    const keys = newestFirst.slice(n).map(({ key }) => key)
+    await sessions.end(user, keys)
+    if (keys.length > 0) ended(user, keys)
+    return !keys.includes(this.key)
+  }
+
+  /** The session has another id. Where its entry is gone, somebody is about to end it: then the pointer is gone, too. */
+  #moved(pointer: Pointer, from: Version, held: Version): Awaitable<Version | undefined> {
+    const { users } = this.#port
+    const { user, indexedUntil } = factsIn(from.record)
+    if (!users || user === undefined) return held
+    const next = this.#port.slot(pointer.successor.id)
+    return chain(users.move(user, this.key, next.key), (isMoved) => {
+      if (isMoved) return held
+      return chain(this.inner.read(), (found): Awaitable<Version | undefined> => {
+        if (!found) return chain(next.end(), () => undefined)
+        return chain(users.reserve(user, next.key), () =>
+          chain(users.confirm(user, next.key, indexedUntil || undefined), () => held),
+        )
+      })
+    })
+  }
+
+  /** A session was ended: its user's index need not have it any more. */
+  #left(version: Version | undefined): Awaitable<Version | undefined> {
+    if (!version || isPointer(version.record) || !this.#port.users) return version
+    const { user } = factsIn(version.record)
+    return user === undefined ? version : chain(this.#dropKey(user), () => version)
+  }
+
+  #drop(user: string): Awaitable<void> {
+    return this.#dropKey(this.#rules.identity.keyOf(user))
+  }
+
+  #dropKey(user: string): Awaitable<void> {
+    return this.#port.users?.drop(user, [this.key])
+  }
+
+  /** A session that could not be stored takes no room. */
+  #dropIfFails<T>(user: string, write: () => Awaitable<T>): Awaitable<T> {
+    const fail = (error: unknown): Awaitable<never> =>
+      chain(this.#drop(user), () => {
+        throw error
+      })
+    let written: Awaitable<T>
+    try {
+      written = write()
+    } catch (error) {
+      return fail(error)
+    }
+    return isPromise(written) ? written.catch(fail) : written
+  }
+}
+
+function limitError(n: number): SessionError {
+  return new SessionError('ERR_SESSION_LIMIT', `the user has ${n} sessions, as many as the maxSessions option allows`, {
+    status: 403,
+  })
+}
+
+function factsIn(record: Stored): Facts {
+  const cookie = typeof record === 'string' ? cookieIn(record) : record.cookie
+  return cookie ? factsOf(cookie) : {}
+}
+
+/** Until when a session lasts that a request extends now, in ms since the epoch; undefined: for ever. */
+function neededUntil(cookie: CookieData, lifetime: number | undefined): number | undefined {
+  const expires = expiryOf(cookie)
+  const span = Number(cookie.originalMaxAge) > 0 ? (cookie.originalMaxAge as number) : lifetime
+  if (span === undefined) return expires
+  return Math.max(Date.now() + span, expires ?? 0)
+}
+
+/** Whether the index of its user has a session for as long as it lasts. `lifetime`: see {@link StorePort.lifetime}. */
+export function isIndexed(cookie: CookieData, lifetime: number | undefined): boolean {
+  const { indexedUntil } = factsOf(cookie)
+  const needed = neededUntil(cookie, lifetime)
+  if (indexedUntil === undefined) return false
+  return indexedUntil === 0 || (needed !== undefined && needed <= indexedUntil)
+}
+
+/** A session of a user that is in the store. */
+export interface UserSession {
+  readonly key: string
+  /** Its cookie's attributes, and what is known of it. */
+  readonly cookie: CookieData
+}
+
+/** Finds and ends the sessions of users, in any store. */
+export class UserSessions {
+  readonly #port: StorePort
+  readonly #identity: Identity
+
+  constructor(port: StorePort, identity: Identity) {
+    this.#port = port
+    this.#identity = identity
+  }
+
+  /** The live sessions of a user. @throws SessionError `ERR_SESSION_USERS` where the store cannot say them. */
+  async find(user: string): Promise<UserSession[]> {
+    const { users } = this.#port
+    const found: UserSession[] = []
+    for (const name of users ? this.#identity.keysOf(user) : [undefined]) {
+      const entries = users && name !== undefined ? await users.list(name) : undefined
+      const keys = entries?.map(({ key }) => key) ?? (await this.#port.keys())
+      const dead: string[] = []
+      await inBatches(keys, async (key, index) => {
+        const cookie = await this.#read(key, user)
+        if (cookie) found.push({ key, cookie })
+        else if (entries && !(entries[index] as IndexEntry).isReserved) dead.push(key)
+      })
+      if (dead.length > 0 && name !== undefined) await users?.drop(name, dead)
+    }
+    return found
+  }
+
+  /** The cookie of the session with this key, if it is the user's. */
+  async #read(key: string, user: string): Promise<CookieData | undefined> {
+    const version = await this.#port.at(key).read()
+    if (!version || isPointer(version.record)) return undefined
+    const { record } = version
+    const cookie = typeof record === 'string' ? cookieIn(record) : record.cookie
+    if (!cookie) return undefined
+    const isTheirs =
+      factsOf(cookie).user === undefined ? this.#identity.userIn(record) === user : this.#identity.isUser(cookie, user)
+    return isTheirs ? cookie : undefined
+  }
+
+  /** Ends these sessions of a user. */
+  async end(user: string, keys: readonly string[]): Promise<void> {
+    await inBatches(keys, (key) => this.#end(key))
+    await this.#drop(user, keys)
+  }
+
+  /**
+   * Ends all sessions of a user but `except`, also those that are stored or given another id meanwhile. Answers with the
+   * keys of those that it has found.
+   */
+  async endAll(user: string, except: string | undefined): Promise<string[]> {
+    const ended = new Set<string>()
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const reserved = (await this.#entries(user)).flatMap(({ key, isReserved }) => (isReserved ? [key] : []))
+      const found = (await this.find(user)).map(({ key }) => key)
+      const keys = [...new Set([...reserved, ...found])].filter((key) => key !== except)
+      if (keys.length === 0) break
+      for (const key of found) if (key !== except) ended.add(key)
+      // A session that is stored just now finds that its entry is gone.
+      await this.#drop(
+        user,
+        reserved.filter((key) => key !== except),
+      )
+      await this.end(user, keys)
+    }
+    return [...ended]
+  }
+
+  async #entries(user: string): Promise<IndexEntry[]> {
+    const { users } = this.#port
+    if (!users) return []
+    return (await Promise.all(this.#identity.keysOf(user).map((name) => users.list(name)))).flat()
+  }
+
+  async #drop(user: string, keys: readonly string[]): Promise<void> {
+    const { users } = this.#port
+    if (users && keys.length > 0) for (const name of this.#identity.keysOf(user)) await users.drop(name, keys)
+  }
+
+  /** A session that was given another id is followed, where it is known how; or its pointer goes, which its new id needs. */
+  async #end(key: string): Promise<void> {
+    const slot = this.#port.at(key)
+    const held = await slot.take()
+    if (held && isPointer(held.record)) await slot.remove()
+  }
+}
+
+async function inBatches<T>(items: readonly T[], work: (item: T, index: number) => Promise<void>): Promise<void> {
+  for (let start = 0; start < items.length; start += BATCH) {
+    await Promise.all(items.slice(start, start + BATCH).map((item, at) => work(item, start + at)))
+  }
+}
