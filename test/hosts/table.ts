@@ -204,6 +204,20 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
         expect((await browser.get('/refusing/look')).json.data.n).toBe(isAllowed ? '1' : undefined)
       })
 
+      it('is compared with the host that a proxy was asked for, where the proxy is trusted', async () => {
+        const statusOf = async (configuration: string, origin: string, forwarded: string): Promise<number> => {
+          const headers = { origin, 'x-forwarded-host': forwarded }
+          return (await browser.get(`/${configuration}/look`, { method: 'POST', headers })).status
+        }
+        const shop = 'https://shop.example'
+        expect(await statusOf('refusingProxied', shop, 'shop.example')).toBe(200)
+        expect(await statusOf('refusingProxied', shop, 'Shop.Example:443, inner.example')).toBe(200)
+        expect(await statusOf('refusingProxied', shop, 'inner.example, shop.example')).toBe(403)
+        expect(await statusOf('refusingProxied', own(), 'shop.example')).toBe(403)
+        expect(await statusOf('refusing', shop, 'shop.example')).toBe(403)
+        expect(await statusOf('refusing', own(), 'shop.example')).toBe(200)
+      })
+
       it('from another site is served where the options except it, and where it is safe', async () => {
         await browser.get('/refusing/set?user=ann')
         const headers = { 'sec-fetch-site': 'cross-site', cookie: browser.header }
