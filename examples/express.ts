@@ -1,4 +1,4 @@
-// A small notebook on Express 5: sign-in, sign-out, flash messages, and data in the session.
+// A small notebook on Express 5: sign-in, sign-out, flash messages, data in the session, and a user's list of sessions.
 // Start it with `npm start`. The environment may set PORT, SESSION_SECRET, SESSION_DIR (the folder for session files,
 // default: sessions/) and REDIS_URL (sessions are in Redis instead).
 import { createHash, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
@@ -11,8 +11,20 @@ import express, {
   type RequestHandler,
   type Response,
 } from 'express'
-import session, { FileStore, RedisStore, type Store } from 'unisession'
-import { errorPage, type Html, homePage, layout, type Note, notesPage, signInPage, type User } from './express/views.ts'
+import session, { FileStore, type ListedSession, RedisStore, type Store } from 'unisession'
+import {
+  confirmPage,
+  errorPage,
+  type Html,
+  homePage,
+  layout,
+  type Note,
+  notesPage,
+  type SessionRow,
+  sessionsPage,
+  signInPage,
+  type User,
+} from './express/views.ts'
 
 declare module 'unisession' {
   interface SessionData {
@@ -39,7 +51,12 @@ export interface AppOptions {
 // For demonstration only: a real app sets SESSION_SECRET to a long random text.
 const DEMO_SECRET = 'an example secret, please do not use it for real'
 
-const HOUR = 3_600_000
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+/** How long a password counts as entered, for what asks for it again. */
+const FRESH = 5 * MINUTE
+/** Stands for all sessions but this one, where the id of one could be. No id is like it. */
+const OTHERS = 'others'
 const MAX_NOTES = 20
 const MAX_LENGTH = 280
 
@@ -66,16 +83,17 @@ export function createApp(options: AppOptions = {}): Express {
   const assets = fileURLToPath(new URL('./express', import.meta.url))
   app.get('/style.css', (_req, res) => res.sendFile('style.css', { root: assets }))
 
-  app.use(
-    session({
-      name: 'notes.sid',
-      secret: options.secret ?? (process.env.SESSION_SECRET || DEMO_SECRET),
-      store,
-      resave: false,
-      saveUninitialized: false,
-      cookie: { maxAge: HOUR, sameSite: 'lax', secure: 'auto' },
-    }),
-  )
+  const sessions = session({
+    name: 'notes.sid',
+    secret: options.secret ?? (process.env.SESSION_SECRET || DEMO_SECRET),
+    store,
+    resave: false,
+    saveUninitialized: false,
+    cookie: { maxAge: HOUR, sameSite: 'lax', secure: 'auto' },
+    userOf: (session) => session.username,
+    describe: (req: Request) => ({ browser: browserOf(req.get('User-Agent')), address: addressOf(req) }),
+  })
+  app.use(sessions)
   app.use(express.urlencoded({ extended: false, limit: '16kb' }))
   app.use(ownFormsOnly)
 
@@ -115,7 +133,8 @@ export function createApp(options: AppOptions = {}): Express {
       return res.redirect(303, '/sign-in')
     }
     const { returnTo = '/', visits = 0 } = req.session
-    // A new id whenever rights change, against session fixation.
+    // A new id against session fixation comes by itself where `userOf` is given. This also empties the session: somebody
+    // else may have been signed in here, whose notes these are.
     await req.session.regenerate()
     req.session.username = user.username
     req.session.startedAt = Date.now()
@@ -129,7 +148,7 @@ export function createApp(options: AppOptions = {}): Express {
     res.redirect(303, '/sign-in?signed-out')
   })
 
-  app.use('/notes', signedInOnly)
+  app.use('/notes', signedInOnly('/notes', 'notes'))
 
   app.get('/notes', (req, res) => {
     const notes = Object.entries(req.session.notes ?? {})
@@ -167,6 +186,51 @@ export function createApp(options: AppOptions = {}): Express {
     res.redirect(303, '/notes')
   })
 
+  app.use(['/sessions', '/confirm'], signedInOnly('/sessions', 'sessions'))
+
+  app.get('/sessions', async (req, res) => {
+    const { username } = currentUser(req) as User
+    const list = await sessions.list(username, { current: req.sessionID })
+    send(req, res, 'Your sessions', sessionsPage({ sessions: list.map(toRow), others: OTHERS }))
+  })
+
+  // The form names what is to end: a session by its hashed id, or all others.
+  const endSessions: RequestHandler = async (req, res) => {
+    const { username } = currentUser(req) as User
+    const end = field(req, 'end')
+    const ended = end && (await sessions.revoke(username, end === OTHERS ? { except: req.sessionID } : { id: end }))
+    if (!ended)
+      req.session.flash('info', end === OTHERS ? 'There was no other session.' : 'That session was already over.')
+    else req.session.flash('success', ended === 1 ? 'One session ended.' : `${ended} sessions ended.`)
+    res.redirect(303, '/sessions')
+  }
+
+  const freshOnly = sessions.fresh(FRESH, {
+    onStale: (req: Request, res: Response) =>
+      res.redirect(303, `/confirm?${new URLSearchParams({ end: field(req, 'end') })}`),
+  })
+  app.post('/sessions/end', freshOnly, endSessions)
+
+  app.get('/confirm', async (req, res) => {
+    const user = currentUser(req) as User
+    const { end } = req.query
+    const list = await sessions.list(user.username)
+    const row = list.map(toRow).find(({ id }) => id === end)
+    if (row || end === OTHERS) return send(req, res, 'Your password', confirmPage({ user, end: String(end), row }))
+    req.session.flash('info', 'That session was already over.')
+    return res.redirect(303, '/sessions')
+  })
+
+  app.post('/confirm', async (req, res, next) => {
+    const { username } = currentUser(req) as User
+    if (await authenticate(username, field(req, 'password'))) {
+      await sessions.confirm(req)
+      return endSessions(req, res, next)
+    }
+    req.session.flash('error', 'That is not your password.')
+    return res.redirect(303, `/confirm?${new URLSearchParams({ end: field(req, 'end') })}`)
+  })
+
   app.use((req, res) => {
     sendError(req, res, 404, 'This page does not exist.', 'The address may be mistyped, or the page has moved.')
   })
@@ -199,11 +263,14 @@ const ownFormsOnly: RequestHandler = (req, res, next) => {
   )
 }
 
-const signedInOnly: RequestHandler = (req, res, next) => {
-  if (currentUser(req)) return next()
-  req.session.returnTo = req.method === 'GET' ? req.originalUrl : '/notes'
-  req.session.flash('info', 'Please sign in to see your notes.')
-  res.redirect(303, '/sign-in')
+/** `home`: the page to return to after a form that was refused. */
+function signedInOnly(home: string, what: string): RequestHandler {
+  return (req, res, next) => {
+    if (currentUser(req)) return next()
+    req.session.returnTo = req.method === 'GET' ? req.originalUrl : home
+    req.session.flash('info', `Please sign in to see your ${what}.`)
+    res.redirect(303, '/sign-in')
+  }
 }
 
 const failed: ErrorRequestHandler = (error, req, res, next) => {
@@ -239,6 +306,40 @@ function field(req: Request, name: string): string {
 /** Identifies a session on the page without revealing its id. */
 function reference(id: string): string {
   return createHash('sha256').update(id).digest('hex').slice(0, 8)
+}
+
+/** What `describe` has kept is as it was when the session was stored: an older version of the app may have kept less. */
+function toRow({ id, authenticatedAt, lastSeen, current = false, about = {} }: ListedSession): SessionRow {
+  const { browser = 'Unknown browser', address = '' } = about
+  return { id, browser: String(browser), address: String(address), signedInAt: authenticatedAt, lastSeen, current }
+}
+
+const BROWSERS = [
+  ['Edge', /Edg/],
+  ['Opera', /OPR\//],
+  ['Firefox', /Firefox\/|FxiOS/],
+  ['Chrome', /Chrom(e|ium)\/|CriOS/],
+  ['Safari', /Safari\//],
+] as const
+
+const SYSTEMS = [
+  ['iPhone', /iPhone/],
+  ['iPad', /iPad/],
+  ['Android', /Android/],
+  ['Windows', /Windows/],
+  ['macOS', /Mac OS X/],
+  ['Linux', /Linux/],
+] as const
+
+/** The browser in words, for its user to recognise. A real app asks a library. */
+function browserOf(userAgent = ''): string {
+  const named = (names: typeof BROWSERS | typeof SYSTEMS) => names.find(([, pattern]) => pattern.test(userAgent))?.[0]
+  const [browser = 'Unknown browser', system] = [named(BROWSERS), named(SYSTEMS)]
+  return system ? `${browser} on ${system}` : browser
+}
+
+function addressOf(req: Request): string {
+  return (req.ip ?? '').replace(/^::ffff:/, '')
 }
 
 const derive = promisify<string, string, number, Buffer>(scrypt)

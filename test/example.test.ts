@@ -9,9 +9,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import request from 'supertest'
 import { MemoryStore, Store } from 'unisession'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createApp } from '../examples/express.ts'
+import { Chromium, chromiumMissing } from './support/chromium.ts'
 import { nodeArgs } from './support/run.ts'
+import { type Running, serve } from './support/serve.ts'
 
 type Agent = ReturnType<typeof request.agent>
 
@@ -29,6 +31,7 @@ beforeEach(() => {
 
 afterEach(() => {
   vi.restoreAllMocks()
+  vi.useRealTimers()
 })
 
 const signIn = (password = 'first-program', username = 'ada', browser = agent) =>
@@ -269,6 +272,203 @@ describe('signing out', () => {
   it('needs a post, and no session', async () => {
     await agent.get('/sign-out').expect(404)
     await agent.post('/sign-out').expect(303)
+  })
+})
+
+describe('your sessions', () => {
+  const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0'
+  const SAFARI =
+    'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1'
+  let phone: Agent
+
+  beforeEach(async () => {
+    agent.set('User-Agent', FIREFOX)
+    phone = request.agent(app).set('User-Agent', SAFARI)
+    await signIn('first-program', 'ada', phone)
+    await signIn()
+  })
+
+  const rowsOf = (html: string) => [...html.matchAll(/<li>(.*?)<\/li>/gs)].map(([, row]) => row ?? '')
+  /** What the form of the session that `text` is about would send. */
+  const endOf = (html: string, text: string) =>
+    /name="end" value="([^"]+)"/.exec(rowsOf(html).find((row) => row.includes(text)) ?? '')?.[1] ?? 'none'
+  const end = (what: string, browser = agent) => browser.post('/sessions/end').type('form').send({ end: what })
+  const confirm = (what: string, password = 'first-program') =>
+    agent.post('/confirm').type('form').send({ end: what, password })
+  const isSignedIn = async (browser: Agent) => (await browser.get('/notes')).status === 200
+  const laterByMinutes = (minutes: number) => vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + minutes * 60_000 })
+
+  it('are listed with browser and address, this one first and marked, and no id is shown', async () => {
+    const html = await page('/sessions')
+    const [first = '', second = '', ...others] = rowsOf(html)
+    expect(others).toEqual([])
+    expect(first).toContain('Firefox on Linux')
+    expect(first).toContain('This browser')
+    expect(first).toContain('127.0.0.1')
+    expect(first).toMatch(/signed in <time[^>]*>just now<.* last seen <time[^>]*>just now</s)
+    expect(first).not.toContain('<form')
+    expect(second).toContain('Safari on iPhone')
+    expect(second).not.toContain('This browser')
+    for (const id of ids()) expect(html).not.toContain(id)
+    expect(rowsOf((await phone.get('/sessions')).text)[0]).toContain('Safari on iPhone')
+  })
+
+  it('are those of one user', async () => {
+    const grace = request.agent(app)
+    await signIn('found-a-moth', 'grace', grace)
+    const html = await page('/sessions')
+    expect(rowsOf(html)).toHaveLength(2)
+    await end(endOf(html, 'iPhone'), grace).expect(303)
+    await end('others', grace).expect(303)
+    expect((await grace.get('/sessions')).text).toContain('There was no other session.')
+    expect(await isSignedIn(phone)).toBe(true)
+    expect(await isSignedIn(agent)).toBe(true)
+  })
+
+  it('need signing in, and come back to their page after it', async () => {
+    const visitor = request.agent(app)
+    for (const path of ['/sessions', '/confirm?end=others']) {
+      await visitor.get(path).expect(303).expect('location', '/sign-in')
+    }
+    await end('others', visitor).expect('location', '/sign-in')
+    expect((await visitor.get('/sign-in')).text).toContain('Please sign in to see your sessions.')
+    await signIn('first-program', 'ada', visitor).expect('location', '/sessions')
+    expect(await isSignedIn(phone)).toBe(true)
+  })
+
+  it('end one by one, at once', async () => {
+    await end(endOf(await page('/sessions'), 'iPhone'))
+      .expect(303)
+      .expect('location', '/sessions')
+    await phone.get('/notes').expect(303).expect('location', '/sign-in')
+    const html = await page('/sessions')
+    expect(html).toContain('One session ended.')
+    expect(rowsOf(html)).toHaveLength(1)
+    expect(html).not.toContain('<button>End all')
+  })
+
+  it('end together, but for this one', async () => {
+    const tablet = request.agent(app)
+    await signIn('first-program', 'ada', tablet)
+    await end('others').expect(303)
+    expect(await page('/sessions')).toContain('2 sessions ended.')
+    for (const browser of [phone, tablet]) expect(await isSignedIn(browser)).toBe(false)
+    expect(await isSignedIn(agent)).toBe(true)
+  })
+
+  it('end only after the password again, where that was entered more than five minutes ago', async () => {
+    const what = endOf(await page('/sessions'), 'iPhone')
+    laterByMinutes(6)
+    const { headers } = await end(what).expect(303)
+    expect(headers.location).toBe(`/confirm?end=${what}`)
+    expect(await isSignedIn(phone)).toBe(true)
+
+    const form = await page(`/confirm?end=${what}`)
+    expect(form).toContain('Safari on iPhone')
+    expect(form).toContain(`name="end" value="${what}"`)
+    await confirm(what, 'wrong').expect('location', `/confirm?end=${what}`)
+    expect(await page(`/confirm?end=${what}`)).toContain('That is not your password.')
+    expect(await isSignedIn(phone)).toBe(true)
+
+    const before = reference(await page('/'))
+    await confirm(what).expect(303).expect('location', '/sessions')
+    expect(await page('/sessions')).toContain('One session ended.')
+    expect(await isSignedIn(phone)).toBe(false)
+    expect(reference(await page('/'))).not.toBe(before)
+
+    laterByMinutes(4)
+    await end('others').expect('location', '/sessions')
+    laterByMinutes(6)
+    await end('others').expect('location', '/confirm?end=others')
+    expect(await page('/confirm?end=others')).toContain('all other sessions')
+  })
+
+  it('that are over, unknown or none end nothing', async () => {
+    const what = endOf(await page('/sessions'), 'iPhone')
+    await phone.post('/sign-out')
+    const unknown = [what, 'nope', '__proto__', '<b>', '']
+    for (const each of unknown) {
+      await end(each).expect(303).expect('location', '/sessions')
+      expect(await page('/sessions')).toContain('That session was already over.')
+      await agent.get('/confirm').query({ end: each }).expect(303).expect('location', '/sessions')
+    }
+    await agent.post('/sessions/end').expect(303)
+    await agent.get('/confirm?end=a&end=b').expect(303)
+    expect(await isSignedIn(agent)).toBe(true)
+  })
+
+  it('end with this one, if the form says so', async () => {
+    const what = endOf((await phone.get('/sessions')).text, 'Firefox')
+    await end(what).expect(303)
+    await agent.get('/sessions').expect(303).expect('location', '/sign-in')
+    expect(ids()).not.toHaveLength(0)
+    expect(await isSignedIn(phone)).toBe(true)
+  })
+
+  it('are not ended by forms of other sites', async () => {
+    for (const path of ['/sessions/end', '/confirm']) {
+      await agent
+        .post(path)
+        .set('Sec-Fetch-Site', 'cross-site')
+        .type('form')
+        .send({ end: 'others', password: 'first-program' })
+        .expect(403)
+    }
+    expect(await isSignedIn(phone)).toBe(true)
+  })
+
+  it('name a browser in words of their own, whatever it calls itself', async () => {
+    const odd = request.agent(app).set('User-Agent', '<script>alert(1)</script> Firefox/1 "Windows"')
+    await signIn('first-program', 'ada', odd)
+    await signIn('first-program', 'ada', request.agent(app).set('User-Agent', ''))
+    const html = await page('/sessions')
+    expect(html).not.toContain('<script')
+    expect(html).toContain('Firefox on Windows')
+    expect(html).toContain('Unknown browser')
+  })
+})
+
+describe.skipIf(chromiumMissing)('your sessions in two real browsers', () => {
+  let server: Running
+  let browsers: Chromium[]
+
+  beforeAll(async () => {
+    browsers = await Promise.all([Chromium.start(), Chromium.start()])
+  })
+  afterAll(async () => {
+    await Promise.all(browsers.map((browser) => browser.stop()))
+  })
+  beforeEach(async () => {
+    server = await serve(app)
+  })
+  afterEach(() => server.stop())
+
+  const click = (browser: Chromium, what: string) =>
+    browser.run(`document.querySelector(${JSON.stringify(what)}).click()`)
+
+  it('the first ends the second, after the password again, and that is out on its next click', async () => {
+    const [first, second] = browsers as [Chromium, Chromium]
+    for (const browser of [second, first]) {
+      await browser.open(`${server.url}/sign-in`)
+      await click(browser, '.rows li button')
+      await browser.until(`document.querySelector('h1')?.textContent === 'Hello, Ada.'`)
+    }
+    await second.open(`${server.url}/sessions`)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 6 * 60_000 })
+
+    await first.open(`${server.url}/sessions`)
+    expect(await first.run(`document.querySelectorAll('.rows li').length`)).toBe(2)
+    await click(first, '.rows form button')
+    await first.until(`location.pathname === '/confirm' && document.readyState === 'complete'`)
+    expect(await first.run('document.activeElement.id')).toBe('password')
+    await first.run(`document.activeElement.value = 'first-program'; document.querySelector('.card button').click()`)
+    await first.until(`document.querySelector('.message')?.textContent === 'One session ended.'`)
+    expect(await first.run(`document.querySelectorAll('.rows li').length`)).toBe(1)
+
+    await click(second, 'nav a[href="/notes"]')
+    await second.until(`document.querySelector('h1')?.textContent === 'Sign in'`)
+    await click(first, 'nav a[href="/notes"]')
+    await first.until(`document.querySelector('h1')?.textContent === 'Notes'`)
   })
 })
 

@@ -59,6 +59,7 @@ export function layout({ title, body, messages, path, user }: LayoutData): strin
     <nav aria-label="Main">
       ${link('/', 'Home')}
       ${link('/notes', 'Notes')}
+      ${user && link('/sessions', 'Sessions')}
       ${user ? signOutForm(user) : link('/sign-in', 'Sign in')}
     </nav>
   </header>
@@ -218,6 +219,89 @@ export function notesPage({ notes, maxNotes, maxLength }: NotesData): Html {
     </section>`
 }
 
+/** One of a user's sessions. */
+export interface SessionRow {
+  id: string
+  browser: string
+  address: string
+  signedInAt: Date | undefined
+  lastSeen: Date | undefined
+  /** It is the one of this browser. */
+  current: boolean
+}
+
+interface SessionsData {
+  /** The one that signed in last first. */
+  sessions: SessionRow[]
+  /** Stands for all sessions but this one in the form that ends them. */
+  others: string
+}
+
+export function sessionsPage({ sessions, others }: SessionsData): Html {
+  const rows = [...sessions].sort((a, b) => Number(b.current) - Number(a.current))
+  return html`<h1>Your sessions</h1>
+    <p class="lead">The browsers in which you are signed in. End every session that you do not recognise.</p>
+
+    <section aria-labelledby="list">
+      <h2 id="list">Signed in <span class="tally">${plural(rows.length, 'browser')}</span></h2>
+      <ul class="rows">${rows.map(
+        (row) => html`
+        <li>
+          <div>
+            <p><strong>${row.browser}</strong>${row.current && html` <span class="badge">This browser</span>`}</p>
+            <p class="hint">${row.address && html`<span class="address">${row.address}</span> · `}signed in ${moment(row.signedInAt)} · last seen ${moment(row.lastSeen)}</p>
+          </div>
+          ${
+            !row.current &&
+            html`<form method="post" action="/sessions/end">
+            <input type="hidden" name="end" value="${row.id}">
+            <button class="secondary">End<span class="hidden"> the session of ${row.browser}, signed in ${moment(row.signedInAt)}</span></button>
+          </form>`
+          }
+        </li>`,
+      )}
+      </ul>
+      ${
+        rows.length > 1 &&
+        html`<form class="after" method="post" action="/sessions/end">
+        <input type="hidden" name="end" value="${others}">
+        <button>End all other sessions</button>
+      </form>`
+      }
+    </section>`
+}
+
+interface ConfirmData {
+  user: User
+  /** What is to end, for the form. */
+  end: string
+  /** The session that is to end; undefined: all others. */
+  row: SessionRow | undefined
+}
+
+export function confirmPage({ user, end, row }: ConfirmData): Html {
+  return html`<div class="narrow">
+      <h1>Your password</h1>
+      <p class="lead">Enter it again to end ${
+        row
+          ? html`the session of <strong>${row.browser}</strong>, signed in ${moment(row.signedInAt)}`
+          : 'all other sessions'
+      }.</p>
+      <form class="card stack" method="post" action="/confirm">
+        <input type="hidden" name="end" value="${end}">
+        <input class="hidden" name="username" value="${user.username}" autocomplete="username" tabindex="-1" aria-hidden="true" readonly>
+        <div class="field">
+          <label for="password">Password of ${user.name}</label>
+          <input id="password" name="password" type="password" autocomplete="current-password" required autofocus>
+        </div>
+        <div class="actions">
+          <button>${row ? 'End session' : 'End sessions'}</button>
+          <a href="/sessions">Cancel</a>
+        </div>
+      </form>
+    </div>`
+}
+
 export function errorPage(heading: string, advice: string): Html {
   return html`<h1>${heading}</h1>
     <p class="lead">${advice}</p>
@@ -233,7 +317,8 @@ const ICON = `data:image/svg+xml,${encodeURIComponent(
 )}`
 
 /** A date relative to now, in words, so that no time zone is needed. The exact date is in the tooltip. */
-function moment(date: Date): Html {
+function moment(date: Date | undefined): Html {
+  if (!date) return html`at an unknown time`
   return html`<time datetime="${date.toISOString()}" title="${date.toUTCString()}">${relative(date.getTime() - Date.now())}</time>`
 }
 
