@@ -365,7 +365,7 @@ class HeldResponse {
     if (!this.#headSent && !this.#res.headersSent && this.#lifecycle.withholds(error)) this.#withhold(error, args)
     else {
       this.#finish(args)
-      this.#reportError(error)
+      if (!this.#lifecycle.reportsLate(error)) this.#reportError(error)
     }
   }
 

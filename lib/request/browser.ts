@@ -56,8 +56,12 @@ export class Browser {
 
   /** Warns of a new session whose cookie can neither reach the browser nor has reached it. */
   expect(id: string): void {
-    if (this.#closed === undefined || id === this.sessionId || id === this.#toldId) return
-    this.warnUnreachable('data was first put into a session')
+    if (!this.reaches(id)) this.warnUnreachable('data was first put into a session')
+  }
+
+  /** The browser has this id, or can still be told it. */
+  reaches(id: string): boolean {
+    return this.#closed === undefined || id === this.sessionId || id === this.#toldId
   }
 
   /** Says that the next request will not find the session, and why. */

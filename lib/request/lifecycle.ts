@@ -294,8 +294,15 @@ export class Lifecycle {
    */
   withholds(error: unknown): boolean {
     if (this.#isExtending) return false
-    if (error instanceof SessionError && error.code === 'ERR_SESSION_SERIALIZE') return true
+    if (error instanceof SessionError && ALWAYS_WITHHELD.has(error.code)) return true
     return this.#host.traits?.withholds === true || this.#service.settings.onSaveError === 'fail'
+  }
+
+  /** Whether what `commit` has failed with is told by the event `error`: no error handler can mend a head that has left. */
+  reportsLate(error: unknown): boolean {
+    const isLate = error instanceof SessionError && error.code === 'ERR_SESSION_HEAD_SENT'
+    if (isLate) reportLate(this.#service, error)
+    return isLate
   }
 
   /** The app cannot be served with this session any more: nothing more of it is written. */
@@ -365,6 +372,9 @@ export class Lifecycle {
     this.#browser.close(reason)
   }
 }
+
+/** With these, an answer would tell of what is not so. */
+const ALWAYS_WITHHELD: ReadonlySet<string> = new Set(['ERR_SESSION_LIMIT', 'ERR_SESSION_SERIALIZE'])
 
 /** Paths may have ids in them. */
 const MAX_WARNED_PATHS = 100

@@ -342,7 +342,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const isLeft = isLoaded && (change === 'out' || this.#owesNewId)
     this.#owesNewId = settings.rotateOnSignIn && isLeft
     const moves = settings.rotateOnSignIn && ((isLoaded && change === 'in') || (isLeft && last))
-    if (moves && this.#browser.isClosed) {
+    const isUnreachable = settings.rotateOnSignIn && change === 'in' && !this.#browser.reaches(record.id)
+    if ((moves && this.#browser.isClosed) || isUnreachable) {
       throw new SessionError(
         'ERR_SESSION_HEAD_SENT',
         'somebody signed in or out after the head of the response had left, so that the session could get no new id: it was not saved; sign in before anything is sent',

@@ -5,11 +5,11 @@ import { Agent, type IncomingMessage, type RequestListener, request } from 'node
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
 import { type AddressInfo, connect as connectSocket } from 'node:net'
 import connect from 'connect'
-import express from 'express'
+import express, { type ErrorRequestHandler } from 'express'
 import express4 from 'express4'
 import polka from 'polka'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { MemoryStore, type Session, session } from '../../lib/index.ts'
+import { MemoryStore, type Session, type SessionError, type SessionMiddleware, session } from '../../lib/index.ts'
 import { bun, type Running, serve, spawnServer } from '../support/serve.ts'
 import { Answers, BODY, DESCRIPTION, failures, HeldStore, PAGE, type State, streamFailures } from './fixture/answers.ts'
 
@@ -519,4 +519,63 @@ it('a failure that comes too late for anybody is a warning, once', async () => {
   } finally {
     await stop()
   }
+})
+
+describe('a sign-in', () => {
+  const options = { secret: 'a secret that is long enough', resave: false, saveUninitialized: false }
+  const userOf = ({ user }: { user?: string }): string | undefined => user
+  const serveSignIn = async (sessions: SessionMiddleware) => {
+    const handled: unknown[] = []
+    const app = express()
+      .use(sessions)
+      .get('/visit', (req, res) => {
+        Object.assign(req.session, { visits: 1 })
+        res.send('visited')
+      })
+      .get('/in', (req, res) => {
+        if ('stream' in req.query) res.write('one ')
+        Object.assign(req.session, { user: 'ann' })
+        res.end('welcome')
+      })
+      .get('/look', (req, res) => void res.json(sessions.info(req).user ?? 'nobody'))
+      .use(((error, _req, res, _next) => {
+        handled.push(error.code)
+        if (!res.headersSent) res.status(error.status).send('refused')
+      }) as ErrorRequestHandler)
+    return { ...(await serve(app)), handled }
+  }
+
+  it('that maxSessions refuses is not answered as one, whatever onSaveError says', async () => {
+    // biome-ignore lint/suspicious/noThenProperty: the option's own name, and no function
+    const maxSessions = { n: 1, then: 'refuse' } as const
+    const { url, stop, handled } = await serveSignIn(session({ ...options, userOf, maxSessions }))
+    const [first, second] = [new Client(url), new Client(url)]
+    await second.get('/visit')
+    expect((await first.get('/in')).text).toBe('welcome')
+    const { status, text, headers } = await second.get('/in')
+    expect([status, text, headers['set-cookie']]).toEqual([403, 'refused', undefined])
+    expect((await second.get('/look')).text).toBe('"nobody"')
+    expect(handled).toEqual(['ERR_SESSION_LIMIT'])
+    first.close()
+    second.close()
+    await stop()
+  })
+
+  it.each([true, false])(
+    'after the head has left is not saved, and an error event says so (a session before: %s)',
+    async (before) => {
+      const sessions = session({ ...options, userOf })
+      const errors: unknown[] = []
+      sessions.on('error', (error) => errors.push((error as SessionError).code))
+      const { url, stop, handled } = await serveSignIn(sessions)
+      const client = new Client(url)
+      if (before) await client.get('/visit')
+      expect((await client.get('/in?stream')).text).toBe('one welcome')
+      expect([errors, handled]).toEqual([['ERR_SESSION_HEAD_SENT'], []])
+      expect((await client.get('/look')).text).toBe('"nobody"')
+      expect(await sessions.list('ann')).toEqual([])
+      client.close()
+      await stop()
+    },
+  )
 })
