@@ -138,8 +138,8 @@ class PatientIndex implements UserIndex {
     this.#wait = wait
   }
 
-  reserve(user: string, key: string): Awaitable<void> {
-    return this.#wait(this.#index.reserve(user, key))
+  reserve(user: string, key: string, limit?: number): Awaitable<boolean> {
+    return this.#wait(this.#index.reserve(user, key, limit))
   }
 
   confirm(user: string, key: string, until: number | undefined): Awaitable<boolean> {

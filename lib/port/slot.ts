@@ -111,8 +111,11 @@ export const RESERVED_MS = 60_000
  * and costs the same however many sessions a user has, but for `list`.
  */
 export interface UserIndex {
-  /** Adds an entry for a session that is about to be stored, unless there is one. It leaves after {@link RESERVED_MS}. */
-  reserve(user: string, key: string): Awaitable<void>
+  /**
+   * Adds an entry for a session that is about to be stored, unless there is one. It leaves after {@link RESERVED_MS}. False,
+   * and nothing is added, where there are `limit` other entries.
+   */
+  reserve(user: string, key: string, limit?: number): Awaitable<boolean>
   /**
    * Keeps an entry until a date in ms since the epoch; undefined: until it is dropped. False: there is none any more, as
    * somebody has dropped it.

@@ -11,7 +11,6 @@ import { amend, dateIn, type Facts, factsOf } from '../facts.ts'
 import type { Identity } from '../identity.ts'
 import type { Outgoing, Stored } from '../snapshot.ts'
 import { cookieIn } from '../snapshot.ts'
-import { sleep } from '../timers.ts'
 import { OuterPort, OuterSlot } from './layer.ts'
 import { isPointer, Pointer } from './pointer.ts'
 import type { IndexEntry, Layer, Make, Slot, StorePort, UserIndex, Version } from './slot.ts'
@@ -34,8 +33,8 @@ export interface UserRules {
 const NOBODY: Facts = { user: undefined, authenticatedAt: undefined, about: undefined, indexedUntil: undefined }
 /** How many sessions are read at a time. */
 const BATCH = 50
-/** How often it is looked whether a session of somebody else's sign-in has been stored, before a sign-in is refused. */
-const MAX_LOOKS = 200
+/** How often a sign-in is tried again when others' sessions have ended meanwhile. */
+const MAX_TRIES = 5
 /** How often sessions of a user are looked for that were stored, or got new ids, while others were ended. */
 const MAX_ROUNDS = 10
 
@@ -175,31 +174,22 @@ class UserSlot extends OuterSlot {
     const { users } = this.#port
     const refuses = signsIn && limit?.then === 'refuse' ? limit.n : undefined
     if (users && refuses !== undefined) return this.#reserveOneOf(users, user, refuses)
-    const reserved = users?.reserve(identity.keyOf(user), this.key)
-    if (users || refuses === undefined) return reserved
+    if (users) return chain(users.reserve(identity.keyOf(user), this.key), () => undefined)
+    if (refuses === undefined) return undefined
     return new UserSessions(this.#port, identity).find(user).then((found) => {
       if (found.filter(({ key }) => key !== this.key).length >= refuses) throw limitError(refuses)
     })
   }
 
-  /** Of sign-ins at once, as many succeed as there is room for, in the order of their keys. */
+  /** Entries of sessions that are over do not count, but only who is refused looks. */
   async #reserveOneOf(users: UserIndex, user: string, n: number): Promise<void> {
     const { identity } = this.#rules
     const name = identity.keyOf(user)
-    const sessions = new UserSessions(this.#port, identity)
-    for (let looks = 0; looks < MAX_LOOKS; looks++) {
-      await users.reserve(name, this.key)
-      const entries = await users.list(name)
-      const others = entries.filter(({ key, isReserved }) => isReserved && key !== this.key)
-      // Entries of sessions that are over do not count, but only who has to know looks.
-      const room =
-        entries.length <= n ? 1 : n - (await sessions.find(user)).filter(({ key }) => key !== this.key).length
-      if (room <= 0) break
-      if (others.length < room) return
-      if (others.filter(({ key }) => key < this.key).length >= room) await users.drop(name, [this.key])
-      await sleep(5 + Math.random() * 15)
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      if (await users.reserve(name, this.key, n)) return
+      await new UserSessions(this.#port, identity).find(user)
+      if ((await users.list(name)).length >= n) break
     }
-    await users.drop(name, [this.key])
     throw limitError(n)
   }
 

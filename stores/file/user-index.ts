@@ -8,7 +8,7 @@
 // otherwise by `sha256-` and a hash; one line of the file, in JSON, is the key then. Others may be there, as a file goes
 // from key to key when a session's id is renewed.
 //
-// There are no locks: an entry is confirmed and moved by renaming its file and dropped by deleting it, and only one of
+// Only who counts entries takes turns with others who do, by a lock. Else there are none: an entry is confirmed and moved by renaming its file and dropped by deleting it, and only one of
 // several processes can do that. From `reserved` an entry becomes `kept`, and never the other way. Therefore whoever looks
 // at the reserved file first, and then at the kept one, has not missed it.
 
@@ -17,11 +17,14 @@ import { dirname, join } from 'node:path'
 import { debug } from '../../lib/diagnostics.ts'
 import { type IndexEntry, RESERVED_MS, type UserIndex } from '../../lib/port/slot.ts'
 import { codeOf, disk, isBusy, Limiter, readText, retryWhileBusy, unlessMissing, writeText } from './disk.ts'
-import { flushFolder } from './lock.ts'
+import { flushFolder, removeLeftover, withLock } from './lock.ts'
 import { timeOf } from './record.ts'
 import { type FolderSettings, MAX_AT_ONCE, namesIn, sha256 } from './session-folder.ts'
 
 const FOLDER = 'user-sessions'
+
+/** What is locked while the entries of a user are counted; there is no such file. */
+const LIMIT = 'limit'
 
 /** The longest key, in bytes, that is in the name of its file: some file systems take 143 bytes for a name. */
 const MAX_IN_NAME = 60
@@ -54,6 +57,8 @@ export class UserFiles implements UserIndex {
   /** Captures the state, `sha256-` and the hex digits. */
   readonly #ownName: RegExp
   readonly #limiter = new Limiter(MAX_AT_ONCE)
+  /** Of calls that count entries, which make other calls meanwhile. */
+  readonly #counting = new Limiter(MAX_AT_ONCE)
 
   constructor({ path, extension, sync }: Pick<FolderSettings, 'path' | 'extension' | 'sync'>) {
     this.#root = join(path, FOLDER)
@@ -62,7 +67,19 @@ export class UserFiles implements UserIndex {
     this.#ownName = new RegExp(`^(reserved|kept)-(sha256-)?([0-9a-f]*)${extension.replaceAll('.', '\\.')}$`)
   }
 
-  reserve(user: string, key: string): Promise<void> {
+  async reserve(user: string, key: string, limit?: number): Promise<boolean> {
+    if (limit === undefined) return this.#reserve(user, key).then(() => true)
+    const file = join(this.#folderOf(user), LIMIT)
+    const reserved = await withLock(file, { limiter: this.#counting, createFolder: true }, async () => {
+      const entries = await this.list(user)
+      if (entries.length >= limit && !entries.some((entry) => entry.key === key)) return false
+      await this.#reserve(user, key)
+      return true
+    })
+    return reserved === true
+  }
+
+  #reserve(user: string, key: string): Promise<void> {
     return this.#limiter.run(async () => {
       const { reserved, kept, line } = this.#filesOf(user, key)
       if ((await isLive(reserved)) || (await isLive(kept))) return
@@ -222,6 +239,7 @@ export class UserFiles implements UserIndex {
       for (const folder of await this.#foldersIn(shard, /^[0-9a-f]{62}$/)) {
         for (const name of await namesIn(folder, 'ENOENT', 'ENOTDIR')) {
           if (this.#ownName.test(name)) await this.#limiter.run(() => visit(join(folder, name)))
+          else if (name.startsWith(`${LIMIT}.`)) await removeLeftover(join(folder, name), false, this.#limiter)
         }
         await this.#removeEmpty(folder)
       }

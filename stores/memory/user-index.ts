@@ -34,8 +34,11 @@ export class MemoryUserIndex implements UserIndex {
     return this.#byKey.size
   }
 
-  reserve(user: string, key: string): void {
-    if (!this.#live(user, key)) this.#add(user, key, true, Date.now() + RESERVED_MS)
+  reserve(user: string, key: string, limit?: number): boolean {
+    if (this.#live(user, key)) return true
+    if (limit !== undefined && this.list(user).length >= limit) return false
+    this.#add(user, key, true, Date.now() + RESERVED_MS)
+    return true
   }
 
   confirm(user: string, key: string, until: number | undefined): boolean {

@@ -44,7 +44,9 @@ local function date(at) return math.abs(tonumber(redis.call('ZRANGE', key, at, a
 redis.call('PEXPIRE', key, string.format('%.0f', math.max(date(0), date(-1)) - now))
 return 1`
 
-const RESERVE = changing(`redis.call('ZADD', key, 'NX', ARGV[2], ARGV[3])`)
+const RESERVE = changing(`local limit = tonumber(ARGV[4])
+if limit and not redis.call('ZSCORE', key, ARGV[3]) and redis.call('ZCARD', key) >= limit then return 0 end
+redis.call('ZADD', key, 'NX', ARGV[2], ARGV[3])`)
 
 const CONFIRM = changing(`if not redis.call('ZSCORE', key, ARGV[3]) then return 0 end
 redis.call('ZADD', key, ARGV[2], ARGV[3])`)
@@ -81,11 +83,14 @@ export class RedisUserIndex implements UserIndex {
     this.#run = run
   }
 
-  async reserve(user: string, key: string): Promise<void> {
+  reserve(user: string, key: string, limit?: number): Promise<boolean> {
     const score = -(Date.now() + RESERVED_MS)
-    await this.#change(user, RESERVE, [score, key], async (send) => {
-      await send('ZADD', 'NX', score, key)
-      return true
+    const args = limit === undefined ? [score, key] : [score, key, limit]
+    return this.#change(user, RESERVE, args, async (send) => {
+      const isAdded = Number(await send('ZADD', 'NX', score, key)) > 0
+      if (!isAdded || limit === undefined || Number(await send('ZCARD')) <= limit) return true
+      await send('ZREM', key)
+      return false
     })
   }
 

@@ -55,6 +55,6 @@ it.skipIf(redisMissing || !bun)('RedisStore keeps the contract under Bun', async
   const tests = ['test', '--timeout', '300000', './test/stores/fixture/redis-contract.ts']
   const env = { REDIS_URL: server.url, REDIS_NODES: JSON.stringify(cluster.rootNodes) }
   const { code, stderr } = await runScript(bun, tests, env)
-  expect(stderr).toMatch(/\b168 pass\n\s*0 fail/)
+  expect(stderr).toMatch(/\b174 pass\n\s*0 fail/)
   expect(code).toBe(0)
 })

@@ -107,6 +107,24 @@ export function userIndexContract(make: () => Awaitable<Indexed>, { time = false
     )
 
     it(
+      'reserves no more entries than a limit allows',
+      test(async ({ users, signIn, kept }) => {
+        await signIn(ann, 'one')
+        await signIn(bob, 'his')
+        expect(await users.reserve(ann, 'two', 2)).toBe(true)
+        expect(await users.reserve(ann, 'three', 2)).toBe(false)
+        expect(await users.reserve(ann, 'two', 2)).toBe(true)
+        expect(await users.reserve(ann, 'one', 1)).toBe(true)
+        await users.drop(ann, ['one'])
+        expect(await users.reserve(ann, 'three', 2)).toBe(true)
+        const keys = Array.from({ length: 10 }, (_, n) => `at once ${n}`)
+        const reserved = await Promise.all(keys.map((key) => users.reserve(bob, key, 4)))
+        expect(reserved.filter(Boolean)).toHaveLength(3)
+        expect(await kept(bob)).toHaveLength(4)
+      }),
+    )
+
+    it(
       'confirms nothing that was never reserved, or was dropped',
       test(async ({ users, signIn, kept }) => {
         expect(await users.confirm(ann, 'one', undefined)).toBe(false)

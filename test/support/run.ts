@@ -19,6 +19,7 @@ const scripts = [
   'test/stores/fixture/redis-increment.ts',
   'test/stores/fixture/redis-script.ts',
   'test/stores/fixture/redis-serve.ts',
+  'test/users/fixture/users-server.ts',
 ]
 
 /** Names the folder to all processes of a run. */
