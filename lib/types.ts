@@ -9,7 +9,7 @@ export type { SessionError, SessionErrorCode } from './errors.ts'
 export type { BunwayRequest, BunwayResponse } from './hosts/bunway.ts'
 export type { RenewReason, RevokedSessions, SessionEvents, SessionMiddleware, SessionReuse } from './middleware.ts'
 export type { SessionOptions } from './options.ts'
-export type { SessionEvent } from './request/events.ts'
+export type { SessionEvent, TracedSession } from './request/events.ts'
 export type { SessionInfo } from './request/request-session.ts'
 export type { FreshOptions, ListedSession, SessionGuard, UserMethods } from './request/users.ts'
 export type {

@@ -46,7 +46,7 @@ export function secretOf({ settings }: Service, req?: object): Secret {
 
 /** What subscribers of a tracing channel are given. */
 export interface TracedSession {
-  /** The id, hashed; undefined for a request that brought none. */
+  /** The id, hashed; undefined for a request that brought none. Where a session gets another id it is that, in the end. */
   id: string | undefined
   /** The name of the store's class. */
   store: string
@@ -71,46 +71,59 @@ function channelOf(name: string): Channel {
 const CHANNELS = { load: channelOf('load'), commit: channelOf('commit'), destroy: channelOf('destroy') }
 
 /**
- * Runs `work`, and publishes it on the tracing channel `unisession:<name>`, as `TracingChannel.tracePromise` does: `act` is
- * asked for what came of it. Costs nothing where nobody has subscribed.
+ * Runs `work`, and publishes it on the tracing channel `unisession:<name>`, as `TracingChannel.tracePromise` does; what a
+ * store does at once has no `asyncStart` and `asyncEnd`. `idOf` is asked before the work and after it, and `act` after it,
+ * for what came of it. Costs nothing where nobody has subscribed.
  */
 export function trace<T>(
   name: keyof typeof CHANNELS,
   service: Service,
   req: object,
-  id: unknown,
+  idOf: () => unknown,
   work: () => Awaitable<T>,
   act: () => string,
 ): Awaitable<T> {
   const { start, end, asyncStart, asyncEnd, error: failed } = CHANNELS[name]
   const isWatched = start.hasSubscribers || end.hasSubscribers || asyncEnd.hasSubscribers || failed.hasSubscribers
   if (!isWatched && !asyncStart.hasSubscribers) return work()
-  const context: TracedSession = {
-    id: typeof id === 'string' ? publicIdOf(id, secretOf(service, req)) : undefined,
-    store: service.store.constructor?.name ?? '',
-    act: undefined,
+  const hashedId = (): string | undefined => {
+    const id = idOf()
+    return typeof id === 'string' ? publicIdOf(id, secretOf(service, req)) : undefined
   }
-  const fail = (error: unknown): never => {
+  const context: TracedSession = { id: hashedId(), store: service.store.constructor?.name ?? '', act: undefined }
+  const succeed = (): void => {
+    context.id = hashedId()
+    context.act = act()
+  }
+  const fail = (error: unknown): void => {
+    context.id = hashedId()
     context.error = error
     failed.publish(context)
-    throw error
   }
   start.publish(context)
   let result: Awaitable<T>
   try {
     result = work()
-    if (!isPromise(result)) context.act = act()
+    if (!isPromise(result)) succeed()
   } catch (error) {
-    return fail(error)
+    fail(error)
+    throw error
   } finally {
     end.publish(context)
   }
   if (!isPromise(result)) return result
   return result
-    .then((value) => {
-      context.act = act()
-      asyncStart.publish(context)
-      return value
-    }, fail)
+    .then(
+      (value) => {
+        succeed()
+        asyncStart.publish(context)
+        return value
+      },
+      (error) => {
+        fail(error)
+        asyncStart.publish(context)
+        throw error
+      },
+    )
     .finally(() => asyncEnd.publish(context))
 }

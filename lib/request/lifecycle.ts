@@ -39,6 +39,8 @@ export class Lifecycle {
   readonly #previous: RequestSession | undefined
   /** What came of the load, or of the commit, for tracing channels. */
   #outcome = 'none'
+  /** The id that was looked for last. */
+  #askedFor: string | undefined
   /** What the commit does, or has done last, is to extend the session: its data is stored already. */
   #isExtending = false
 
@@ -119,7 +121,7 @@ export class Lifecycle {
    * `onStoreError` option says that the request goes on.
    */
   load(): Awaitable<void> {
-    const [idOf, work] = [() => this.#browser.sentId, () => this.#loadAfterPrevious()]
+    const [idOf, work] = [() => this.#askedFor, () => this.#loadAfterPrevious()]
     return trace('load', this.#service, this.#req, idOf, work, () => this.#outcome)
   }
 
@@ -140,6 +142,7 @@ export class Lifecycle {
   /** Looks for the first id whose session exists (RFC 6265 lets a browser send several cookies of one name). */
   #find(ids: string[], index: number): Awaitable<void> {
     const id = ids[index] as string
+    this.#askedFor = id
     const goOn = (found: FoundSession | undefined): Awaitable<void> => {
       if (!found && index + 1 < ids.length) return this.#find(ids, index + 1)
       this.#browser.sentId = id

@@ -388,7 +388,14 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** See {@link RecordOwner.destroying}. */
   destroying<T>(id: string, work: () => Awaitable<T>): Awaitable<T> {
-    return trace('destroy', this.service, this.#req, id, work, () => 'destroy')
+    return trace(
+      'destroy',
+      this.service,
+      this.#req,
+      () => id,
+      work,
+      () => 'destroy',
+    )
   }
 
   /** What is known of the session now. It does not count as a look at it. */
