@@ -7,9 +7,9 @@ import type { CookieData } from '../cookie.ts'
 import { debug, shorten } from '../diagnostics.ts'
 import { isKey, keyOf, type Secret } from '../signature.ts'
 import { joinRecord, Outgoing, Snapshot, type Stored } from '../snapshot.ts'
-import { OuterPort, OuterSlot } from './layer.ts'
+import { layerOf, OuterSlot } from './layer.ts'
 import { isPointer } from './pointer.ts'
-import type { Layer, Make, Slot, StorePort, Touched, Version } from './slot.ts'
+import type { Layer, Make, Slot, Touched, Version } from './slot.ts'
 
 const KEY = '__unisession_sealed'
 const CIPHER = 'aes-256-gcm'
@@ -19,7 +19,7 @@ const TAG_BYTES = 16
 /** The first secret encrypts, all of them decrypt. Records that are not encrypted are read, and encrypted when they are written. */
 export function encryptWith(secrets: readonly Secret[]): Layer {
   const keys = keysOf(secrets)
-  return (port) => new SealedPort(port, keys)
+  return layerOf((inner) => new SealedSlot(inner, keys), true)
 }
 
 /** The keys of AES made of secrets. Keys of their own: the same secret may sign the cookie. */
@@ -29,28 +29,6 @@ export function keysOf(secrets: readonly Secret[]): Buffer[] {
       .update(`${KEY}\0key`)
       .digest(),
   )
-}
-
-class SealedPort extends OuterPort {
-  readonly #keys: readonly Buffer[]
-
-  constructor(inner: StorePort, keys: readonly Buffer[]) {
-    super(inner)
-    this.#keys = keys
-  }
-
-  /** The store is given what was encrypted. */
-  override get mutates(): boolean {
-    return false
-  }
-
-  override slot(id: string): Slot {
-    return new SealedSlot(this.inner.slot(id), this.#keys)
-  }
-
-  override at(key: string): Slot {
-    return new SealedSlot(this.inner.at(key), this.#keys)
-  }
 }
 
 /** A record that was opened. */

@@ -107,17 +107,26 @@ export class OuterPort implements StorePort {
   }
 }
 
-/** The layer that puts such a slot around every slot. */
-export function layerOf(around: (inner: Slot, port: StorePort) => Slot): Layer {
-  return (port) => new SlotLayer(port, around)
+/** Makes a slot around a slot of a port. */
+type Around = (inner: Slot, port: StorePort) => Slot
+
+/** The layer that puts such a slot around every slot. `copies`: the store is given no live session, but a copy. */
+export function layerOf(around: Around, copies = false): Layer {
+  return (port) => new SlotLayer(port, around, copies)
 }
 
 class SlotLayer extends OuterPort {
-  readonly #around: (inner: Slot, port: StorePort) => Slot
+  readonly #around: Around
+  readonly #copies: boolean
 
-  constructor(inner: StorePort, around: (inner: Slot, port: StorePort) => Slot) {
+  constructor(inner: StorePort, around: Around, copies: boolean) {
     super(inner)
     this.#around = around
+    this.#copies = copies
+  }
+
+  override get mutates(): boolean {
+    return super.mutates && !this.#copies
   }
 
   override slot(id: string): Slot {

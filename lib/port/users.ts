@@ -11,7 +11,7 @@ import { amend, dateIn, type Facts, factsOf } from '../facts.ts'
 import type { Identity } from '../identity.ts'
 import type { Outgoing, Stored } from '../snapshot.ts'
 import { cookieIn } from '../snapshot.ts'
-import { OuterPort, OuterSlot } from './layer.ts'
+import { layerOf, OuterSlot } from './layer.ts'
 import { isPointer, Pointer } from './pointer.ts'
 import type { IndexEntry, Layer, Make, Slot, StorePort, UserIndex, Version } from './slot.ts'
 
@@ -39,24 +39,7 @@ const MAX_TRIES = 5
 const MAX_ROUNDS = 10
 
 export function keepUsers(rules: UserRules): Layer {
-  return (port) => new UsersPort(port, rules)
-}
-
-class UsersPort extends OuterPort {
-  readonly #rules: UserRules
-
-  constructor(inner: StorePort, rules: UserRules) {
-    super(inner)
-    this.#rules = rules
-  }
-
-  override slot(id: string): Slot {
-    return new UserSlot(this.inner.slot(id), this.inner, this.#rules)
-  }
-
-  override at(key: string): Slot {
-    return new UserSlot(this.inner.at(key), this.inner, this.#rules)
-  }
+  return layerOf((inner, port) => new UserSlot(inner, port, rules))
 }
 
 /** A slot that knows whose session is stored in it. */
