@@ -32,7 +32,8 @@ export interface FreshOptions {
    * Answers such a request; called with the arguments of the middleware. Default: `ERR_SESSION_STALE`, status 403, goes to
    * `next`, and a host that takes a `Response` gets one with status 403.
    */
-  onStale?: ((...args: never[]) => unknown) | undefined
+  // biome-ignore lint/suspicious/noExplicitAny: the arguments as the host gives them, which the app has typed
+  onStale?: ((req: any, second: any, third: any) => unknown) | undefined
 }
 
 /** A middleware for every host. */
