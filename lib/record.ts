@@ -91,8 +91,10 @@ export class SessionRecord {
   #waiting: Promise<void> | undefined
   /** The write that is under way. */
   #writing: Promise<void> | undefined
-  /** The data that the app itself has saved, or tried to save. */
+  /** What the app itself has saved, or tried to save. */
   #tried: Outgoing | undefined
+  /** The last of it, where that failed. */
+  #failed: Outgoing | undefined
 
   private constructor(slot: SessionSlot, owner: RecordOwner, found: FoundSession | undefined, isSaved: boolean) {
     this.snapshot = found?.snapshot
@@ -170,6 +172,11 @@ export class SessionRecord {
     return this.#overwrites || where.in === 'nowhere' || !isCookieChanged(where.cookie, cookie)
   }
 
+  /** The app has tried to save this data, which failed. */
+  hasFailed(data: string): boolean {
+    return this.#failed?.data === data
+  }
+
   /** Lets what is saved from now on wait for `work`, whether it succeeds or fails. */
   after(work: Promise<unknown>): void {
     const done = (): void => {
@@ -185,7 +192,11 @@ export class SessionRecord {
     markSeen(session.cookie)
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
     this.#tried = ours
-    return this.write(ours)
+    this.#failed = undefined
+    const fail = (): void => {
+      this.#failed = ours
+    }
+    return failing(() => this.write(ours), fail)
   }
 
   /** Writes `ours`, after what this request began to write before. `last`: nobody will ask afterwards what was saved. */

@@ -19,6 +19,8 @@ export interface StoreStanding extends Pick<RecordStanding, 'isGone' | 'wasSaved
   readonly isModified: boolean
   /** The store holds the session as it is now. */
   readonly isSaved: boolean
+  /** The app has tried to save it as it is now, and has been told that it failed. */
+  readonly hasFailed: boolean
   /** Its record lacks a date that the options need. */
   readonly isUndated: boolean
   /** The request extends its session, as the `touch` option says. */
@@ -48,6 +50,7 @@ export function storeAct(session: StoreStanding, settings: Pick<Settings, 'saveU
   if (!session.isSaved && (isInitialized || session.isModified)) return { act: 'save' }
   if (!session.browserHasId) return no(session.isSaved ? 'the store has it' : NOTHING_IN_IT)
   if (session.isGone) return no(GONE)
+  if (session.hasFailed) return no('the app has tried to save it, and knows that it failed')
   if (!session.extends) {
     return session.isUndated ? { act: 'stamp' } : no('the store has it, and an unchanged session is not extended')
   }

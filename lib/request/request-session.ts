@@ -556,6 +556,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
       storeTouches: port.touches,
       extends: this.extends,
       extension,
+      hasFailed: record.hasFailed(data),
       isUndated: this.#stamp(cookie),
       isGone,
       isModified,
