@@ -103,6 +103,12 @@ export function keepUser(from: object, to: object): void {
   Object.assign(to, { ...(user !== undefined && { user, authenticatedAt, about }) })
 }
 
+/** Takes away what is known of a session's user. */
+export function forgetUser(cookie: object): void {
+  const facts = factsOf(cookie)
+  for (const name of ['user', 'authenticatedAt', 'about', 'indexedUntil'] as const) delete facts[name]
+}
+
 /** Gives one cookie the facts of another, and no others. */
 export function copyFacts(from: object | undefined, to: object): void {
   for (const name of NAMES) {

@@ -2,7 +2,7 @@
 
 import { type Awaitable, chain, isPromise, ObservedPromise, settle } from './awaitable.ts'
 import { Cookie, type CookieData, cookieFrom, isCookie, reviveCookie } from './cookie.ts'
-import { copyFacts, factsOf, keepUser } from './facts.ts'
+import { copyFacts, factsOf, forgetUser, keepUser } from './facts.ts'
 import { type Flash, type FlashMessages, readFlash, writeFlash } from './flash.ts'
 import { mergeCookie, mergeData } from './merge.ts'
 import type { SessionSlot } from './port/renewed.ts'
@@ -385,7 +385,10 @@ function regenerate(session: Session, keep: boolean, immediately: boolean): Awai
   }
   const finish = (stored: object | undefined): void => {
     start()
-    if (kept && next) mergeStored(next.session, kept, (stored ?? { cookie: next.cookie }) as WithCookie)
+    if (!kept || !next) return
+    // Another request has ended it, and with it whose it was.
+    if (!stored) forgetUser(cookieOf(next.session))
+    mergeStored(next.session, kept, (stored ?? { cookie: next.cookie }) as WithCookie)
   }
   // As in express-session, the request gets a new session even if the store cannot destroy the old one.
   const fail = (error: unknown): never => {

@@ -7,7 +7,7 @@ import { type Awaitable, chain, isPromise } from '../awaitable.ts'
 import { type CookieData, expiryOf } from '../cookie.ts'
 import { debug } from '../diagnostics.ts'
 import { SessionError } from '../errors.ts'
-import { amend, dateIn, type Facts, factsOf } from '../facts.ts'
+import { amend, dateIn, type Facts, factsOf, forgetUser } from '../facts.ts'
 import type { Identity } from '../identity.ts'
 import type { Outgoing, Stored } from '../snapshot.ts'
 import { cookieIn } from '../snapshot.ts'
@@ -29,8 +29,6 @@ export interface UserRules {
   ended(user: string, keys: string[]): void
 }
 
-/** What a sign-out takes away. */
-const NOBODY: Facts = { user: undefined, authenticatedAt: undefined, about: undefined, indexedUntil: undefined }
 /** How many sessions are read at a time. */
 const BATCH = 50
 /** How often a sign-in is tried again when others' sessions have ended meanwhile. */
@@ -132,7 +130,7 @@ class UserSlot extends OuterSlot {
   #sign(record: Outgoing, user: string | undefined, change: 'in' | 'out' | undefined, createdAt?: number): void {
     record.signs = change
     if (user === undefined) {
-      amend(record, NOBODY)
+      for (const cookie of [record.cookie, record.attributes]) forgetUser(cookie)
       return
     }
     const needsEntry = this.#port.users && !record.replaces && this.#needsEntry(record, user, change)

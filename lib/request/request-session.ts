@@ -349,8 +349,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
         'somebody signed in or out after the head of the response had left, so that the session could get no new id: it was not saved; sign in before anything is sent',
       )
     }
-    const isNew = record.snapshot === undefined && factsOf(ours.attributes).about === undefined
-    if (user !== undefined && (change === 'in' || moves || isNew)) this.#describe(ours)
+    if (user !== undefined && (change === 'in' || moves || !record.wasStored)) this.#describe(ours)
     if (!moves) return undefined
     this.#owesNewId = false
     const id = settings.generateId(this.#req)
@@ -381,7 +380,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     const { id } = record
     if (from !== undefined) {
       this.adoptRecordId()
-      this.announce('renew', id, from, { reason: signs === 'out' ? 'signout' : 'signin' })
+      this.announce('renew', id, from, { reason: signs === 'in' ? 'signin' : 'signout' })
     } else if (isNew && id !== this.#continuedId) this.announce('create', id)
     if (signs) this.announce(signs === 'in' ? 'signin' : 'signout', from !== undefined && signs === 'out' ? from : id)
   }
@@ -432,7 +431,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
    */
   async confirm(): Promise<void> {
     const session = this.info().user === undefined ? undefined : this.current()
-    if (!session) throw new SessionError('ERR_SESSION_ANONYMOUS', 'nobody is signed in who could be confirmed')
+    if (!session) throw nobody()
     if (this.#browser.isClosed) {
       throw new SessionError('ERR_SESSION_HEAD_SENT', 'a session was confirmed after the head of the response had left')
     }
@@ -442,6 +441,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
     } finally {
       this.#isConfirming = false
     }
+    // Another request may have signed them out meanwhile.
+    if (this.info().user === undefined) throw nobody()
     const confirmed = this.current() as Session
     factsOf(cookieOf(confirmed)).authenticatedAt = Date.now()
     await confirmed.save()
@@ -771,6 +772,10 @@ export function dataOf(session: Session): string {
   } catch (error) {
     return String(error)
   }
+}
+
+function nobody(): SessionError {
+  return new SessionError('ERR_SESSION_ANONYMOUS', 'nobody is signed in who could be confirmed')
 }
 
 /** What is known of the session of a request: `sessions.info(req)`. Each is undefined where it does not apply. */
