@@ -21,7 +21,7 @@ import type { Layer, StorePort } from './port/slot.ts'
 import { endAfter } from './port/timeouts.ts'
 import { keepUsers } from './port/users.ts'
 import { foundSession } from './record.ts'
-import type { SessionEvent } from './request/events.ts'
+import { emit, type SessionEvent } from './request/events.ts'
 import type { RequestLike } from './request/host.ts'
 import { LateChanges } from './request/late-changes.ts'
 import { generateSession } from './request/lifecycle.ts'
@@ -195,7 +195,7 @@ function createService(settings: Settings, store: AnyStore, dialect: Dialect): S
   const events = new EventEmitter()
   const nameOf = (key: string): string => publicIdOf(key, settings.secrets?.[0] ?? '')
   const ended = (user: string, keys: string[]): void => {
-    events.emit('revoke', { user, ids: keys.map(nameOf), reason: 'limit' })
+    emit(service, 'revoke', { user, ids: keys.map(nameOf), reason: 'limit' })
   }
   const layers = [...layersOf(settings), keepUsers({ identity, limit: settings.maxSessions, ended })]
   const use = {
@@ -208,13 +208,14 @@ function createService(settings: Settings, store: AnyStore, dialect: Dialect): S
   setOwner(store, {
     secrets: settings.secrets ?? [],
     layers,
-    corrupt: (id, error) => events.emit('corrupt', { id: nameOf(id), error }),
+    corrupt: (id, error) => emit(service, 'corrupt', { id: nameOf(id), error }),
   })
   const service: Service = {
     settings,
     store,
     port,
     identity,
+    nameOf,
     slotOf: (id) => new SessionSlot(port, id, settings.secrets ?? []),
     signer: new Signer(),
     events,

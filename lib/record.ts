@@ -375,18 +375,23 @@ export class SessionRecord {
     if (where.in === 'nowhere' || this.#overwrites) return chain(this.destroy(), () => kept)
     const ours = new Outgoing(session.cookie, () => session, serializeData(session))
     const wasGone = this.isGone
-    this.#where = { in: 'nowhere any more' }
-    return chain(this.#slot.take(), (version) => {
-      if (!version || wasGone || where.in !== 'store') return undefined
-      const { attributes, data } = merge(where, ours, version)
-      return { ...(JSON.parse(data) as object), cookie: attributes }
-    })
+    return chain(
+      this.#ending(() => this.#slot.take()),
+      (version) => {
+        if (!version || wasGone || where.in !== 'store') return undefined
+        const { attributes, data } = merge(where, ours, version)
+        return { ...(JSON.parse(data) as object), cookie: attributes }
+      },
+    )
   }
 
   /** Ends the session. From now on this request does not write it, lest a save creates it again. */
   destroy(): Awaitable<void> {
+    return this.#ending(() => chain(this.#slot.end(), () => undefined))
+  }
+
+  #ending<T>(end: () => Awaitable<T>): Awaitable<T> {
     this.#where = { in: 'nowhere any more' }
-    const end = (): Awaitable<void> => chain(this.#slot.end(), () => undefined)
     return this.#owner.destroying ? this.#owner.destroying(this.id, end) : end()
   }
 

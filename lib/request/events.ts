@@ -2,7 +2,6 @@
 
 import { channel as channelNamed, type TracingChannel } from 'node:diagnostics_channel'
 import { type Awaitable, isPromise } from '../awaitable.ts'
-import { publicIdOf, type Secret } from '../signature.ts'
 import { reportLate, type Service } from './service.ts'
 
 /** A request, and what it did with a session. */
@@ -17,31 +16,26 @@ export interface SessionEvent extends About {
   readonly id: string
 }
 
-/** Emits an event, where somebody listens. A listener that throws does no harm to the request. */
-export function announce(
-  service: Service,
-  event: string,
-  { req, id, previous }: { req: object; id: string; previous?: string },
-  details: object = {},
-): void {
-  const { events } = service
-  if (events.listenerCount(event) === 0) return
-  const secret = secretOf(service, req)
-  const told = {
-    id: publicIdOf(id, secret),
-    ...(previous !== undefined && { previous: publicIdOf(previous, secret) }),
-    ...details,
-  }
+/** Emits an event. A listener that throws does no harm to whoever has caused it. */
+export function emit(service: Service, event: string, told: object): void {
   try {
-    events.emit(event, Object.defineProperty(told, 'req', { value: req }))
+    service.events.emit(event, told)
   } catch (error) {
     reportLate(service, error)
   }
 }
 
-/** The secret that hashes ids: the first of the options, or cookie-parser's. */
-export function secretOf({ settings }: Service, req?: object): Secret {
-  return settings.secrets?.[0] ?? (req as { secret?: Secret } | undefined)?.secret ?? ''
+/** Emits an event of a request's session, where somebody listens. */
+export function announce(
+  service: Service,
+  event: string,
+  { req, id, previous }: { req: object; id: string; previous?: string | undefined },
+  details: object = {},
+): void {
+  const { events, nameOf } = service
+  if (events.listenerCount(event) === 0) return
+  const told = { id: nameOf(id), ...(previous !== undefined && { previous: nameOf(previous) }), ...details }
+  emit(service, event, Object.defineProperty(told, 'req', { value: req }))
 }
 
 /** What subscribers of a tracing channel are given. */
@@ -55,7 +49,7 @@ export interface TracedSession {
   error?: unknown
 }
 
-type Channel = Pick<TracingChannel<TracedSession>, 'start' | 'end' | 'asyncStart' | 'asyncEnd' | 'error'>
+type Channel = Pick<TracingChannel<unknown, TracedSession>, 'start' | 'end' | 'asyncStart' | 'asyncEnd' | 'error'>
 
 function channelOf(name: string): Channel {
   const channel = (event: string): never => channelNamed(`tracing:unisession:${name}:${event}`) as never
@@ -78,7 +72,6 @@ const CHANNELS = { load: channelOf('load'), commit: channelOf('commit'), destroy
 export function trace<T>(
   name: keyof typeof CHANNELS,
   service: Service,
-  req: object,
   idOf: () => unknown,
   work: () => Awaitable<T>,
   act: () => string,
@@ -88,42 +81,45 @@ export function trace<T>(
   if (!isWatched && !asyncStart.hasSubscribers) return work()
   const hashedId = (): string | undefined => {
     const id = idOf()
-    return typeof id === 'string' ? publicIdOf(id, secretOf(service, req)) : undefined
+    return typeof id === 'string' ? service.nameOf(id) : undefined
   }
   const context: TracedSession = { id: hashedId(), store: service.store.constructor?.name ?? '', act: undefined }
   const succeed = (): void => {
-    context.id = hashedId()
     context.act = act()
+    context.id = hashedId()
   }
   const fail = (error: unknown): void => {
-    context.id = hashedId()
     context.error = error
+    context.id = hashedId()
     failed.publish(context)
   }
-  start.publish(context)
-  let result: Awaitable<T>
-  try {
-    result = work()
-    if (!isPromise(result)) succeed()
-  } catch (error) {
-    fail(error)
-    throw error
-  } finally {
-    end.publish(context)
+  const run = (): Awaitable<T> => {
+    try {
+      const result = work()
+      if (!isPromise(result)) succeed()
+      return result
+    } catch (error) {
+      fail(error)
+      throw error
+    } finally {
+      end.publish(context)
+    }
   }
+  const result = start.runStores(context, run)
   if (!isPromise(result)) return result
-  return result
-    .then(
-      (value) => {
-        succeed()
-        asyncStart.publish(context)
-        return value
-      },
-      (error) => {
-        fail(error)
-        asyncStart.publish(context)
-        throw error
-      },
-    )
-    .finally(() => asyncEnd.publish(context))
+  const settled = (how: () => void): void => {
+    how()
+    asyncStart.publish(context)
+    asyncEnd.publish(context)
+  }
+  return result.then(
+    (value) => {
+      settled(succeed)
+      return value
+    },
+    (error) => {
+      settled(() => fail(error))
+      throw error
+    },
+  )
 }

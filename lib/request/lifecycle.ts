@@ -12,7 +12,7 @@ import { SessionSlot } from '../port/renewed.ts'
 import type { Version } from '../port/slot.ts'
 import { type FoundSession, foundSession } from '../record.ts'
 import { LIFE, newSession, type Session } from '../session.ts'
-import { publicIdOf, type Secret } from '../signature.ts'
+import type { Secret } from '../signature.ts'
 import { Outgoing } from '../snapshot.ts'
 import { Browser } from './browser.ts'
 import { keepPrivate } from './cache-control.ts'
@@ -122,7 +122,7 @@ export class Lifecycle {
    */
   load(): Awaitable<void> {
     const [idOf, work] = [() => this.#askedFor, () => this.#loadAfterPrevious()]
-    return trace('load', this.#service, this.#req, idOf, work, () => this.#outcome)
+    return trace('load', this.#service, idOf, work, () => this.#outcome)
   }
 
   #loadAfterPrevious(): Awaitable<void> {
@@ -179,8 +179,7 @@ export class Lifecycle {
       // Renewed long ago: the browser has not learnt of it, or somebody else uses the id.
       debug('session %s refused: its id was renewed', shorten(id))
       const end = (): Promise<void> => this.#session.track(ObservedPromise.of(() => chain(slot.take(), () => {})))
-      const use = { id: publicIdOf(id, this.#secrets[0] as Secret), end }
-      this.#service.events.emit('reuse', Object.defineProperty(use, 'req', { value: this.#req }))
+      this.#session.announce('reuse', id, undefined, { end })
       return undefined
     })
   }
@@ -206,9 +205,19 @@ export class Lifecycle {
     const session = this.#session
     if (session.isCommitted) return undefined
     if (this.pending.isUnsettled) return this.pending.settle().then(() => this.commit(carriesCookie))
-    this.#outcome = 'none'
-    const [idOf, work] = [() => this.#req.sessionID, () => this.#commit()]
-    const committing = trace('commit', this.#service, this.#req, idOf, work, () => this.#outcome)
+    const outcome = (): string => this.#outcome
+    return trace(
+      'commit',
+      this.#service,
+      () => this.#req.sessionID,
+      () => this.#conclude(carriesCookie),
+      outcome,
+    )
+  }
+
+  #conclude(carriesCookie: boolean): Awaitable<void> {
+    const session = this.#session
+    const committing = this.#commit()
     session.phase = 'committed'
     return chain(committing, () => {
       this.#watchLateChanges()
@@ -218,6 +227,7 @@ export class Lifecycle {
 
   /** Does what {@link storeAct} decides. */
   #commit(): Awaitable<void> {
+    this.#outcome = 'none'
     const concluded = this.#session.conclude()
     if (concluded === 'unset') return this.#commitUnset()
     if (!concluded) return undefined

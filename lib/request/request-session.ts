@@ -328,7 +328,7 @@ export class RequestSession implements RequestLife, AnsweredRequest {
   }
 
   announce(event: string, id: string, previous?: string, details?: object): void {
-    announce(this.service, event, { req: this.#req, id, ...(previous !== undefined && { previous }) }, details)
+    announce(this.service, event, { req: this.#req, id, previous }, details)
   }
 
   /** See {@link RecordOwner.writing}. */
@@ -387,14 +387,8 @@ export class RequestSession implements RequestLife, AnsweredRequest {
 
   /** See {@link RecordOwner.destroying}. */
   destroying<T>(id: string, work: () => Awaitable<T>): Awaitable<T> {
-    return trace(
-      'destroy',
-      this.service,
-      this.#req,
-      () => id,
-      work,
-      () => 'destroy',
-    )
+    const [idOf, act] = [() => id, () => 'destroy']
+    return trace('destroy', this.service, idOf, work, act)
   }
 
   /** What is known of the session now. It does not count as a look at it. */

@@ -17,6 +17,8 @@ export interface Service {
   readonly store: object
   readonly port: StorePort
   readonly identity: Identity
+  /** A session's hashed id, for lists, events and channels. `key`: its id, or what its store has it under. */
+  nameOf(key: string): string
   /** The slot of a session, outside of any request. */
   slotOf(id: string): SessionSlot
   readonly signer: Signer

@@ -5,8 +5,7 @@ import { SessionError } from '../errors.ts'
 import { dateIn, dateOf, factsOf, lastSeenOf } from '../facts.ts'
 import { type UserSession, UserSessions } from '../port/users.ts'
 import { LIFE, type StoreRequest } from '../session.ts'
-import { publicIdOf } from '../signature.ts'
-import { secretOf } from './events.ts'
+import { emit } from './events.ts'
 import { NOTHING_KNOWN, RequestSession, type SessionInfo } from './request-session.ts'
 import type { Service } from './service.ts'
 
@@ -74,9 +73,8 @@ export interface UserMethods {
 }
 
 export function userMethods(service: Service): UserMethods {
-  const { identity, port, events } = service
+  const { identity, nameOf, port, events } = service
   const sessions = new UserSessions(port, identity)
-  const secret = (): ReturnType<typeof secretOf> => secretOf(service)
   const lifeOf = (req: object): RequestSession | undefined => {
     const life = (req as StoreRequest | undefined)?.[LIFE]
     return life instanceof RequestSession && life.service.events === events ? life : undefined
@@ -86,9 +84,6 @@ export function userMethods(service: Service): UserMethods {
     const slot = service.slotOf(id)
     await slot.read()
     return slot.key
-  }
-  const told = (details: object): void => {
-    if (events.listenerCount('revoke') > 0) events.emit('revoke', details)
   }
 
   return {
@@ -102,7 +97,7 @@ export function userMethods(service: Service): UserMethods {
         .map(({ key, cookie }) => {
           const about = identity.openAbout(factsOf(cookie).about)
           return {
-            id: publicIdOf(key, secret()),
+            id: nameOf(key),
             createdAt: dateOf(dateIn(cookie, 'createdAt')),
             lastSeen: dateOf(lastSeenOf(cookie)),
             authenticatedAt: dateOf(dateIn(cookie, 'authenticatedAt')),
@@ -124,18 +119,18 @@ export function userMethods(service: Service): UserMethods {
         if (keep !== undefined && !keys.includes(keep)) return 0
         if (only === undefined) ended = await sessions.endAll(name, keep)
         else {
-          ended = keys.filter((key) => key !== keep && publicIdOf(key, secret()) === only)
+          ended = keys.filter((key) => key !== keep && nameOf(key) === only)
           await sessions.end(name, ended)
         }
       }
-      const ids = ended.map((key) => publicIdOf(key, secret()))
-      if (ids.length > 0) told({ user: name, ids, ...(only !== undefined && { id: only }) })
+      const ids = ended.map(nameOf)
+      if (ids.length > 0) emit(service, 'revoke', { user: name, ids, ...(only !== undefined && { id: only }) })
       return ids.length
     },
 
     async revokeAll() {
       await port.clear()
-      told({ all: true })
+      emit(service, 'revoke', { all: true })
     },
 
     info: (req) => lifeOf(req)?.info() ?? NOTHING_KNOWN,
