@@ -773,6 +773,233 @@ export function describeHost(name: string, start: () => Promise<Running>, traits
       })
     })
 
+    for (const configuration of ['users', 'indexed']) {
+      describe(`whose session it is (${configuration})`, () => {
+        const to = (route: string): string => `/${configuration}/${route}`
+        const with_ = (cookie: string): { headers: { cookie: string } } => ({ headers: { cookie } })
+        /** The events since the last time, each with its name; none shows more of a session than its hashed id. */
+        const events = async (): Promise<Record<string, unknown>[]> => {
+          const { text, json } = await new Browser(server.url).get(to('events'))
+          const secrets = [...browser.seen].filter((shown) => text.includes(shown))
+          expect(secrets).toEqual([])
+          return json.map(({ name, json, hasRequest }: { name: string; json: object; hasRequest: boolean }) => {
+            expect([name, hasRequest]).toEqual([name, name !== 'revoke'])
+            return { name, ...json }
+          })
+        }
+        const names = async (): Promise<unknown[]> => (await events()).map(({ name, reason }) => reason ?? name)
+        const listed = async (user: string): Promise<{ id: string; current?: boolean }[]> =>
+          (await browser.get(to(`list?user=${user}`))).json
+        let user: string
+
+        beforeEach(async () => {
+          user = `ann-${Math.random()}`
+          await events()
+          await errors()
+        })
+
+        it.each(['', 'save', 'regenerate', 'keep'])(
+          'a cookie that was planted before a sign-in is nobody’s after it (how: %s)',
+          async (how) => {
+            await browser.get(to('set?k1=v'))
+            const planted = browser.header
+            expect(await names()).toEqual(['create'])
+            const { setCookies, json } = await browser.get(to(`signIn?user=${user}&how=${how}`))
+            expect(setCookies).toHaveLength(1)
+            expect(browser.header).not.toBe(planted)
+            expect(await names()).toEqual([how.startsWith('r') || how === 'keep' ? 'regenerate' : 'signin', 'signin'])
+            const seen = (await browser.get(to('look'))).json
+            expect(seen.data).toEqual(how === 'regenerate' ? { user } : { user, k1: 'v' })
+            if (how) expect(json.id).toBe(seen.id)
+            expect((await browser.get(to('look'), with_(planted))).json.data).toEqual({})
+            expect(await listed(user)).toMatchObject([{ about: { by: 'signIn' }, current: true }])
+            await browser.get(to(`signIn?user=${user}&how=${how}`))
+            expect(await listed(user)).toHaveLength(1)
+          },
+        )
+
+        it.each(['', 'save'])(
+          'a sign-out by taking the user away is one for the cookie, too (how: %s)',
+          async (how) => {
+            await browser.get(to(`set?user=${user}&k1=v`))
+            const old = browser.header
+            expect(await names()).toEqual(['create', 'signin'])
+            expect((await browser.get(to(`signOut?how=${how}`))).setCookies).toHaveLength(1)
+            expect(await names()).toEqual(['signout', 'signout'])
+            expect((await browser.get(to('look'))).json.data).toEqual({ k1: 'v' })
+            expect((await browser.get(to('look'), with_(old))).json.data).toEqual({})
+            expect(await listed(user)).toEqual([])
+          },
+        )
+
+        it.each(['untouched', 'count', 'confirm', 'signIn', 'signOut'])(
+          'a slow request with the id from before a sign-in does not bring that back: %s',
+          async (route) => {
+            await browser.get(to(`set?k1=v${route === 'confirm' ? `&user=eve-${user}` : ''}`))
+            const old = browser.header
+            const slow = new Browser(server.url)
+            const late = slow.get(to(`late?route=${route}&user=eve-${user}`), with_(old))
+            while ((await slow.get(to('calls'))).json.waiting === 0);
+            await browser.get(to(`signIn?user=${user}`))
+            await slow.get(to('release'))
+            await late
+            expect((await browser.get(to('look'))).json.data).toEqual({ user, k1: 'v' })
+            expect((await browser.get(to('look'), with_(old))).json.data).toEqual({})
+            expect(await listed(user)).toHaveLength(1)
+            // Who signs in at the same time on the same cookie has a session of their own.
+            const theirs = route === 'signIn' ? { user: `eve-${user}`, k1: 'v' } : {}
+            expect((await slow.get(to('look'))).json.data).toEqual(theirs)
+          },
+        )
+
+        it('whoever is signed in can see where else, and sign out there', async () => {
+          const [phone, laptop] = [new Browser(server.url), new Browser(server.url)]
+          for (const one of [phone, browser, laptop]) await one.get(to(`signIn?user=${user}`))
+          await events()
+          const list = await listed(user)
+          expect(list.map(({ current }) => current === true)).toEqual(expect.arrayContaining([false, true, false]))
+          const { id } = (await phone.get(to(`list?user=${user}`))).json.find(
+            (session: { current?: true }) => session.current,
+          )
+          expect((await browser.get(to(`revoke?user=${user}&id=nobodys`))).text).toBe('0')
+          expect((await browser.get(to(`revoke?user=another&id=${id}`))).text).toBe('0')
+          expect((await browser.get(to(`revoke?user=${user}&id=`))).status).toBe(500)
+          expect(await events()).toEqual([])
+          expect((await browser.get(to(`revoke?user=${user}&id=${id}`))).text).toBe('1')
+          expect(await events()).toEqual([{ name: 'revoke', user, ids: [id], id }])
+          expect((await phone.get(to('look'))).json.data).toEqual({})
+          expect((await laptop.get(to('look'))).json.data).toEqual({ user })
+          expect((await browser.get(to(`revoke?user=${user}&others`))).text).toBe('1')
+          expect((await laptop.get(to('look'))).json.data).toEqual({})
+          expect((await browser.get(to('look'))).json.data).toEqual({ user })
+          // The request that ends its own session leaves nothing of it behind.
+          expect((await browser.get(to(`revoke?user=${user}`))).setCookies).toEqual([])
+          expect((await browser.get(to('look'))).json.data).toEqual({})
+        })
+
+        it('what is known of a session is said without looking at it', async () => {
+          const visit = await browser.get(to('info'))
+          expect([visit.json, visit.setCookies]).toEqual([{}, []])
+          const before = Date.now()
+          await browser.get(to(`set?user=${user}`))
+          const { json, setCookies } = await browser.get(to('info'))
+          expect([json.user, setCookies]).toEqual([user, []])
+          for (const date of [json.createdAt, json.lastSeen, json.authenticatedAt]) {
+            expect(Date.parse(date)).toBeGreaterThanOrEqual(before)
+          }
+        })
+
+        it('what needs a proof that is recent lets nobody else pass', async () => {
+          const answer = async (query: string): Promise<unknown[]> => {
+            const { status, text } = await browser.get(to(`proven?${query}`))
+            return [status, text]
+          }
+          const refused = [403, 'prove again who you are: the last proof is too old']
+          expect(await answer('ms=60000')).toEqual(refused)
+          await browser.get(to(`set?user=${user}`))
+          expect(await answer('ms=60000')).toEqual([200, '"proven"'])
+          await expect.poll(() => answer('ms=0'), { interval: 1 }).toEqual(refused)
+          expect(await answer('ms=0&onStale')).toEqual([401, 'prove it'])
+          expect(await answer('ms=60000&onStale')).toEqual([200, '"proven"'])
+          const told = traits.answersBeforeErrors || traits.bunway ? refused.slice(1) : []
+          expect(new Set(await errors())).toEqual(new Set(told))
+        })
+
+        it('a user who is confirmed has a new id, and the old one is dead', async () => {
+          const visitor = await browser.get(to('confirm'))
+          expect([visitor.status, visitor.text]).toEqual([500, 'nobody is signed in who could be confirmed'])
+          await browser.get(to(`set?user=${user}&k1=v`))
+          const [old, before] = [browser.header, (await browser.get(to('info'))).json.authenticatedAt]
+          await expect.poll(() => Date.now(), { interval: 1 }).toBeGreaterThan(Date.parse(before))
+          await events()
+          const { json, setCookies } = await browser.get(to('confirm'))
+          expect([json.data, setCookies.length]).toEqual([{ user, k1: 'v', n: 1, k2: 'v' }, 1])
+          expect(await names()).toEqual(['confirm'])
+          expect((await browser.get(to('look'))).json).toMatchObject({ id: json.id, data: json.data })
+          expect((await browser.get(to('look'), with_(old))).json.data).toEqual({})
+          const known = (await browser.get(to('info'))).json
+          for (const date of [known.createdAt, known.authenticatedAt]) expect(date > before).toBe(true)
+          expect(await listed(user)).toMatchObject([{ about: { by: 'confirm' } }])
+        })
+
+        it('each act is one event, in their order', async () => {
+          const current = async (): Promise<unknown> => (await listed(user)).find(({ current }) => current)?.id
+          await browser.get(to('untouched'))
+          await browser.get(to('look'))
+          await browser.get(to('set?k1=v'))
+          await browser.get(to('look'))
+          const [create, ...more] = await events()
+          expect([create, more]).toEqual([{ name: 'create', id: expect.any(String) }, []])
+          await browser.get(to(`signIn?user=${user}`))
+          const signedIn = await current()
+          expect(await events()).toEqual([
+            { name: 'renew', id: signedIn, previous: create?.id, reason: 'signin' },
+            { name: 'signin', id: signedIn },
+          ])
+          await browser.get(to(`signIn?user=${user}&how=regenerate`))
+          const regenerated = await current()
+          expect(await events()).toEqual([
+            { name: 'regenerate', id: regenerated, previous: signedIn },
+            { name: 'signout', id: signedIn },
+            { name: 'signin', id: regenerated },
+          ])
+          await browser.get(to('signOut'))
+          const [renew, ...others] = await events()
+          expect(renew).toMatchObject({ name: 'renew', previous: regenerated, reason: 'signout' })
+          expect(others).toEqual([{ name: 'signout', id: regenerated }])
+          await browser.get(to('logout'))
+          expect(await events()).toEqual([{ name: 'destroy', id: renew?.id }])
+          await browser.get(to(`signIn?user=${user}`))
+          const again = await current()
+          for (const route of ['unset', 'logout', 'logout', 'untouched']) await browser.get(to(route))
+          expect(await events()).toEqual([
+            { name: 'create', id: again },
+            { name: 'signin', id: again },
+            { name: 'destroy', id: again },
+            { name: 'signout', id: again },
+          ])
+        })
+
+        it('who signs in after the head has left is told by an event, and nothing of it is saved', async () => {
+          await browser.get(to('set?k1=v'))
+          const planted = browser.header
+          const { text } = await browser.get(to(`streamThenSet?saveUnawaited`))
+          expect(text).toBe('one two')
+          if (traits.bunway) expect(await errors()).toEqual([])
+          else {
+            await expect
+              .poll(errors)
+              .toEqual([expect.stringMatching(/^event: somebody signed in or out after the head/)])
+            expect(browser.header).toBe(planted)
+          }
+          expect((await browser.get(to('look'), with_(planted))).json.data).toEqual(traits.bunway ? {} : { k1: 'v' })
+        })
+      })
+    }
+
+    describe.each(['oneOnly', 'indexedOneOnly'])('a user who has as many sessions as may be (%s)', (configuration) => {
+      it.each(['', 'save', 'saveUnawaited', 'regenerate'])(
+        'is told of none that is refused, and the visitor keeps theirs (how: %s)',
+        async (how) => {
+          const user = `ann-${Math.random()}`
+          const refusal = 'the user has 1 sessions, as many as the maxSessions option allows'
+          await new Browser(server.url).get(`/${configuration}/signIn?user=${user}`)
+          await browser.get(`/${configuration}/set?k1=v`)
+          await errors()
+          const { header } = browser
+          for (const visitor of [browser, new Browser(server.url)]) {
+            const refused = await visitor.get(`/${configuration}/signIn?user=${user}&how=${how}`)
+            expect([refused.status, refused.text]).toEqual([403, refusal])
+            expect(await errors()).toEqual([refusal])
+            const { json } = await visitor.get(`/${configuration}/look`)
+            expect(json.data).toEqual(visitor === browser && how !== 'regenerate' ? { k1: 'v' } : {})
+          }
+          if (how !== 'regenerate') expect(browser.header).toBe(header)
+          expect((await browser.get(`/${configuration}/list?user=${user}`)).json).toHaveLength(1)
+        },
+      )
+    })
+
     it('data that is not JSON is an error to the app, not a hang', async () => {
       for (const [route, reason] of [
         ['bigint', /BigInt/],

@@ -13,6 +13,8 @@ export interface Reply {
 export class Browser {
   readonly #base: string
   readonly cookies = new Map<string, string>()
+  /** The values of all cookies that it was given, and the ids in them. */
+  readonly seen = new Set<string>()
 
   constructor(base: string) {
     this.#base = base
@@ -29,6 +31,9 @@ export class Browser {
     const setCookies = response.headers.getSetCookie()
     for (const cookie of setCookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? []
+      for (const shown of [value, ...decodeURIComponent(value).replace(/^s:/, '').split('.', 1)]) {
+        if (shown) this.seen.add(shown)
+      }
       const expires = /; Expires=([^;]+)/i.exec(cookie)?.[1]
       if (expires && Date.parse(expires) <= Date.now()) this.cookies.delete(name)
       else this.cookies.set(name, value)
