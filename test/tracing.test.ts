@@ -5,7 +5,7 @@ import express from 'express'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { MemoryStore, session, type TracedSession } from '../lib/index.ts'
 import { Browser } from './support/jar.ts'
-import { type Running, serve } from './support/serve.ts'
+import { bun, type Running, serve, spawnServer } from './support/serve.ts'
 
 class FailingStore {
   failing = false
@@ -151,4 +151,22 @@ it('nothing that is told contains an id or a cookie', async () => {
   expect(secrets.length).toBeGreaterThan(4)
   const text = JSON.stringify(told)
   expect(secrets.filter((secret) => text.includes(secret))).toEqual([])
+})
+
+it.skipIf(!bun)('no debug line contains an id or a cookie', async () => {
+  const fixture = ['test/hosts/fixture/serve.ts', 'express5']
+  const server = await spawnServer(bun as string, fixture, { DEBUG: 'unisession' })
+  running.push(server)
+  let lines = ''
+  server.child.stderr?.on('data', (data) => {
+    lines += data
+  })
+  const browser = new Browser(server.url)
+  const acts = ['set?k1=v', 'signIn', 'signIn?how=regenerate', 'confirm', 'streamThenSet', 'signOut?how=save', 'logout']
+  for (const act of acts) await browser.get(`/users/${act}`)
+  for (const act of ['set?k1=v', 'untouched', 'logout', 'last']) await browser.get(`/renewing/${act}`)
+  await expect.poll(() => lines).toContain('/renewing/last')
+  for (const line of ['gets another id', 'saving', 'no cookie']) expect(lines).toContain(line)
+  expect(browser.seen.size).toBeGreaterThan(10)
+  expect([...browser.seen].filter((secret) => lines.includes(secret))).toEqual([])
 })
