@@ -212,8 +212,8 @@ describe('the documentation', () => {
     const codes = text('lib/errors.ts').match(/ERR_SESSION_\w+/g) ?? []
     expect(options).toContain('secret')
     expect(codes).toContain('ERR_SESSION_STORE')
-    const readme = text('README.md')
-    expect([...options, ...codes].filter((name) => !readme.includes(`\`${name}\``))).toEqual([])
+    const page = text('docs/options.md')
+    expect([...options, ...codes].filter((name) => !page.includes(`\`${name}\``))).toEqual([])
   })
 
   it('explains every warning, and none that there is not', () => {
