@@ -2,11 +2,15 @@
 // requests are in the hosts' table.
 
 import { execFile } from 'node:child_process'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { compileFunction } from 'node:vm'
 import connectPg from 'connect-pg-simple'
 import * as connectRedis from 'connect-redis'
+import { build } from 'esbuild'
 import { Redis as IoRedis } from 'ioredis'
 import memoryStore from 'memorystore'
 import pg from 'pg'
@@ -20,20 +24,31 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
+// Loading all files of the package anew would take most of the time of these tests: they are one function, compiled once.
+const require = createRequire(import.meta.url)
+const { outputFiles } = await build({
+  entryPoints: [fileURLToPath(new URL('../lib/entries.ts', import.meta.url))],
+  bundle: true,
+  format: 'cjs',
+  keepNames: true,
+  packages: 'external',
+  platform: 'node',
+  target: 'node20',
+  write: false,
+})
+const evaluate = compileFunction(outputFiles[0]?.text as string, ['module', 'exports', 'require'])
+
 /** The package in a process that has said nothing yet. */
-async function fresh() {
-  vi.resetModules()
-  const [unisession, bunway, bunRouter] = [
-    await import('../lib/index.ts'),
-    await import('../lib/bunway.ts'),
-    await import('../lib/bun-router.ts'),
-  ]
-  return { ...unisession, entries: { unisession, bunway, 'bun-router': bunRouter } }
+function fresh() {
+  const module = { exports: {} }
+  evaluate(module, module.exports, require)
+  const { index, bunway, bunRouter } = module.exports as typeof import('../lib/entries.ts')
+  return { ...index, entries: { unisession: index, bunway, 'bun-router': bunRouter } }
 }
 
 /** What a process that has said nothing yet warns of. */
-async function warnings(app: (lib: Awaited<ReturnType<typeof fresh>>) => unknown): Promise<[string, unknown][]> {
-  const lib = await fresh()
+async function warnings(app: (lib: ReturnType<typeof fresh>) => unknown): Promise<[string, unknown][]> {
+  const lib = fresh()
   const warned = vi.spyOn(process, 'emitWarning').mockReturnValue()
   await app(lib)
   const said = warned.mock.calls.map(([message, options]): [string, unknown] => [String(message), options])
@@ -462,7 +477,7 @@ describe.each(entries)('what is passed in place of the options, to %s', (entry) 
     ['bunWay', { original: new Request('http://host/') }],
     ['the Fetch standard', new Request('http://host/')],
   ])('is an error where it is a request of %s: session was mounted without being called', async (_, req) => {
-    const { entries } = await fresh()
+    const { entries } = fresh()
     const { session } = entries[entry] as { session: (...args: unknown[]) => unknown }
     expect(() => session(req, {}, () => {})).toThrow(
       expect.objectContaining({
@@ -510,7 +525,7 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
     ['nothing of the kind', {}, 'must be a session store: it has no get()'],
     ['half a store', { get() {}, set() {} }, 'must be a session store: it has no destroy()'],
   ])('is refused with words of its own: %s', async (_, store, message) => {
-    const { entries } = await fresh()
+    const { entries } = fresh()
     expect(() => entries[entry].session({ ...options, store })).toThrow(
       expect.objectContaining({
         code: 'ERR_SESSION_OPTION',
@@ -531,7 +546,7 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
     ['connect-pg-simple, the class', (session) => connectPg(session), 'is a class; make a store of it, new PGStore(…)'],
     ['memorystore, the class', (session) => memoryStore(session), 'is a class; make a store of it, new MemoryStore(…)'],
   ])('is known in what packages give: %s', async (_, give, message) => {
-    const { entries, session } = await fresh()
+    const { entries, session } = fresh()
     const store = give(session)
     expect(() => entries[entry].session({ ...options, store })).toThrow(`store option ${message}`)
   })
@@ -580,7 +595,7 @@ describe.each(entries)('what is no store, passed as one to %s,', (entry) => {
 })
 
 describe('options of bundled stores', () => {
-  type Lib = Awaited<ReturnType<typeof fresh>>
+  type Lib = ReturnType<typeof fresh>
   const path = join(tmpdir(), 'sessions of no test')
   const client = { get() {}, set() {}, del() {} }
   /** Each store by each name that it has, and the options without which it cannot be made. */
@@ -677,7 +692,7 @@ describe('options of bundled stores', () => {
     ['RedisStore', Promise.resolve(client), 'RedisStore was given a promise in place of options'],
     ['RedisStore', () => {}, 'RedisStore was given a function in place of options'],
   ])('are an error where they are something else: %s %o', async (name, given, message) => {
-    const lib = await fresh()
+    const lib = fresh()
     expect(() => stores[name]?.[0](lib, given)).toThrow(
       expect.objectContaining({ code: 'ERR_SESSION_OPTION', message: expect.stringContaining(message) }),
     )
