@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { ROUNDS } from '../support/form.ts'
+import { isFull, ROUNDS } from '../support/form.ts'
 import type { Browser, Reply } from '../support/jar.ts'
 import { spawnServer } from '../support/serve.ts'
 import { find, kinds, sharedKinds } from './fixture/kinds.ts'
@@ -97,7 +97,8 @@ describe.each(kinds)('on $name', (kind) => {
     for (const rolling of [false, true]) {
       const site = await open(store.store, { rolling, unset: 'destroy' })
       await expectGone(store, { site, end })
-      await expectGone(store, { site, end, race: true })
+      // In a race, `rolling` decides nothing that is looked at.
+      if (rolling || isFull) await expectGone(store, { site, end, race: true })
       await site.stop()
     }
   })
