@@ -13,7 +13,7 @@ import type { Outgoing, Stored } from '../snapshot.ts'
 import { cookieIn } from '../snapshot.ts'
 import { layerOf, OuterSlot } from './layer.ts'
 import { isPointer, Pointer } from './pointer.ts'
-import type { IndexEntry, Layer, Make, Slot, StorePort, UserIndex, Version } from './slot.ts'
+import type { Layer, Make, Slot, StorePort, UserIndex, Version } from './slot.ts'
 
 /** How many sessions of one user there may be: the option `maxSessions`. */
 export interface SessionLimit {
@@ -193,12 +193,7 @@ class UserSlot extends OuterSlot {
   /** Answers whether this session is still there. */
   async #endOldest(user: string, n: number): Promise<boolean> {
     const { identity, ended } = this.#rules
-    const sessions = new UserSessions(this.#port, identity)
-    const found = await sessions.find(user)
-    const since = ({ cookie }: UserSession): number => dateIn(cookie, 'authenticatedAt') ?? 0
-    const newestFirst = found.sort((a, b) => since(b) - since(a) || (a.key < b.key ? 1 : -1))
-    const keys = newestFirst.slice(n).map(({ key }) => key)
-    await sessions.end(user, keys)
+    const keys = await new UserSessions(this.#port, identity).endChosen(user, (found) => newestFirst(found).slice(n))
     if (keys.length > 0) ended(user, keys)
     return !keys.includes(this.key)
   }
@@ -285,6 +280,27 @@ export interface UserSession {
   readonly cookie: CookieData
 }
 
+/** Whether two records can be one session, under an id and the next. */
+function isSameSignIn(one: CookieData, other: CookieData): boolean {
+  const [a, b] = [factsOf(one), factsOf(other)]
+  return a.authenticatedAt === b.authenticatedAt && a.createdAt === b.createdAt
+}
+
+/** The one that signed in last first. */
+export function newestFirst(found: UserSession[]): UserSession[] {
+  const since = ({ cookie }: UserSession): number => dateIn(cookie, 'authenticatedAt') ?? 0
+  return found.sort((a, b) => since(b) - since(a) || (a.key < b.key ? 1 : -1))
+}
+
+/** What there is of a user at one moment. */
+interface Sighting {
+  readonly found: UserSession[]
+  /** The keys of entries with a pointer: the session has another id, and the entry is about to follow it. */
+  readonly moving: string[]
+  /** The keys of entries whose sessions are being stored. */
+  readonly reserved: string[]
+}
+
 /** Finds and ends the sessions of users, in any store. */
 export class UserSessions {
   readonly #port: StorePort
@@ -297,27 +313,36 @@ export class UserSessions {
 
   /** The live sessions of a user. @throws SessionError `ERR_SESSION_USERS` where the store cannot say them. */
   async find(user: string): Promise<UserSession[]> {
+    for (let round = 1; ; round++) {
+      const { found, moving } = await this.#look(user)
+      if (moving.length === 0 || round === MAX_ROUNDS) return found
+    }
+  }
+
+  async #look(user: string): Promise<Sighting> {
     const { users } = this.#port
-    const found: UserSession[] = []
+    const [found, moving, reserved]: [UserSession[], string[], string[]] = [[], [], []]
     for (const name of users ? this.#identity.keysOf(user) : [undefined]) {
       const entries = users && name !== undefined ? await users.list(name) : undefined
       const keys = entries?.map(({ key }) => key) ?? (await this.#port.keys())
       const dead: string[] = []
       await inBatches(keys, async (key, index) => {
-        const cookie = await this.#read(key, user)
+        const version = await this.#port.at(key).read()
+        const cookie = version && this.#cookieOf(version, user)
+        const entry = entries?.[index]
+        if (entry?.isReserved) reserved.push(key)
         if (cookie) found.push({ key, cookie })
-        else if (entries && !(entries[index] as IndexEntry).isReserved) dead.push(key)
+        else if (entry && version && isPointer(version.record)) moving.push(key)
+        else if (entry && !entry.isReserved) dead.push(key)
       })
       if (dead.length > 0 && name !== undefined) await users?.drop(name, dead)
     }
-    return found
+    return { found, moving, reserved }
   }
 
-  /** The cookie of the session with this key, if it is the user's. */
-  async #read(key: string, user: string): Promise<CookieData | undefined> {
-    const version = await this.#port.at(key).read()
-    if (!version || isPointer(version.record)) return undefined
-    const { record } = version
+  /** The cookie of a session, if it is the user's. */
+  #cookieOf({ record }: Version, user: string): CookieData | undefined {
+    if (isPointer(record)) return undefined
     const cookie = typeof record === 'string' ? cookieIn(record) : record.cookie
     if (!cookie) return undefined
     const isTheirs =
@@ -325,38 +350,66 @@ export class UserSessions {
     return isTheirs ? cookie : undefined
   }
 
-  /** Ends these sessions of a user. */
-  async end(user: string, keys: readonly string[]): Promise<void> {
-    await inBatches(keys, (key) => this.#end(key))
-    await this.#drop(user, keys)
-  }
-
   /**
-   * Ends all sessions of a user but `except`, also those that are stored or given another id meanwhile. Answers with the
-   * keys of those that it has found.
+   * Ends the sessions of a user that `choose` picks among those that there are, also where they are given another id
+   * meanwhile. It is asked again then. Answers with the keys of the sessions that were ended.
    */
-  async endAll(user: string, except: string | undefined): Promise<string[]> {
+  async endChosen(user: string, choose: (found: UserSession[]) => UserSession[]): Promise<string[]> {
     const ended = new Set<string>()
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const reserved = (await this.#entries(user)).flatMap(({ key, isReserved }) => (isReserved ? [key] : []))
-      const found = (await this.find(user)).map(({ key }) => key)
-      const keys = [...new Set([...reserved, ...found])].filter((key) => key !== except)
-      if (keys.length === 0) break
-      for (const key of found) if (key !== except) ended.add(key)
-      // A session that is stored just now finds that its entry is gone.
-      await this.#drop(
-        user,
-        reserved.filter((key) => key !== except),
-      )
-      await this.end(user, keys)
+      const keys = choose(await this.find(user)).map(({ key }) => key)
+      for (const key of keys) ended.add(key)
+      if (await this.#endAt(user, keys)) break
     }
     return [...ended]
   }
 
-  async #entries(user: string): Promise<IndexEntry[]> {
-    const { users } = this.#port
-    if (!users) return []
-    return (await Promise.all(this.#identity.keysOf(user).map((name) => users.list(name)))).flat()
+  /** Ends the session of a user whose key `isMeant`, also where it is given another id meanwhile. */
+  async endOne(user: string, isMeant: (key: string) => boolean): Promise<string[]> {
+    let meant: UserSession | undefined
+    let others: UserSession[] = []
+    return this.endChosen(user, (found) => {
+      const last = meant
+      const isSuccessor = ({ key, cookie }: UserSession): boolean =>
+        !others.some((other) => other.key === key) && (last ? isSameSignIn(last.cookie, cookie) : isMeant(key))
+      const chosen = found.filter(isSuccessor)
+      others = found
+      meant = chosen[0]
+      return chosen
+    })
+  }
+
+  /**
+   * Ends all sessions of a user but those with the keys that `except` answers with, also those that are stored or given
+   * another id meanwhile. Answers with the keys of those that it has found.
+   */
+  async endAll(user: string, except: () => Awaitable<ReadonlySet<string>>): Promise<string[]> {
+    const ended = new Set<string>()
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const { found, moving, reserved } = await this.#look(user)
+      // Asked afterwards: what was found under another id has got that by now.
+      const kept = await except()
+      const others = (keys: string[]): string[] => keys.filter((key) => !kept.has(key))
+      const live = others([...found.map(({ key }) => key), ...moving])
+      const keys = [...new Set([...others(reserved), ...live])]
+      if (keys.length === 0) break
+      for (const key of live) ended.add(key)
+      // A session that is stored just now finds that its entry is gone.
+      await this.#drop(user, others(reserved))
+      await this.#endAt(user, keys)
+    }
+    return [...ended]
+  }
+
+  /** False: one of them was given another id meanwhile. */
+  async #endAt(user: string, keys: readonly string[]): Promise<boolean> {
+    let isComplete = true
+    await inBatches(keys, async (key) => {
+      if (!(await this.#end(key))) isComplete = false
+    })
+    // Afterwards: who is about to move one of these entries, and finds none, looks whether the pointer is gone.
+    await this.#drop(user, keys)
+    return isComplete
   }
 
   async #drop(user: string, keys: readonly string[]): Promise<void> {
@@ -364,11 +417,13 @@ export class UserSessions {
     if (users && keys.length > 0) for (const name of this.#identity.keysOf(user)) await users.drop(name, keys)
   }
 
-  /** A session that was given another id is followed, where it is known how; or its pointer goes, which its new id needs. */
-  async #end(key: string): Promise<void> {
+  /** False: it was given another id, which is not known here. The pointer goes, which the new id needs to be listed. */
+  async #end(key: string): Promise<boolean> {
     const slot = this.#port.at(key)
     const held = await slot.take()
-    if (held && isPointer(held.record)) await slot.remove()
+    if (!held || !isPointer(held.record)) return true
+    await slot.remove()
+    return false
   }
 }
 

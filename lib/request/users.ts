@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { SessionError } from '../errors.ts'
 import { dateIn, dateOf, factsOf, lastSeenOf } from '../facts.ts'
-import { type UserSession, UserSessions } from '../port/users.ts'
+import { newestFirst, UserSessions } from '../port/users.ts'
 import { LIFE, type StoreRequest } from '../session.ts'
 import { emit } from './events.ts'
 import { NOTHING_KNOWN, RequestSession, type SessionInfo } from './request-session.ts'
@@ -79,50 +79,53 @@ export function userMethods(service: Service): UserMethods {
     const life = (req as StoreRequest | undefined)?.[LIFE]
     return life instanceof RequestSession && life.service.events === events ? life : undefined
   }
-  /** The key of the session with this id, which may have another one by now. */
-  const keyOf = async (id: string): Promise<string> => {
+  /** The keys of the session with this id: that, and the one that it may have by now. */
+  const keysOf = async (id: string): Promise<[string, string]> => {
     const slot = service.slotOf(id)
+    const { key } = slot
     await slot.read()
-    return slot.key
+    return [key, slot.key]
   }
 
   return {
     async list(user, { current } = {}) {
       const name = checkUser(user)
-      const marked = current === undefined ? undefined : await keyOf(checkText(current, 'current'))
+      const marked = current === undefined ? undefined : checkText(current, 'current')
       const found = await sessions.find(name)
-      const since = ({ cookie }: UserSession): number => dateIn(cookie, 'authenticatedAt') ?? 0
-      return found
-        .sort((a, b) => since(b) - since(a) || (a.key < b.key ? 1 : -1))
-        .map(({ key, cookie }) => {
-          const about = identity.openAbout(factsOf(cookie).about)
-          return {
-            id: nameOf(key),
-            createdAt: dateOf(dateIn(cookie, 'createdAt')),
-            lastSeen: dateOf(lastSeenOf(cookie)),
-            authenticatedAt: dateOf(dateIn(cookie, 'authenticatedAt')),
-            ...(about && { about }),
-            ...(key === marked && { current: true }),
-          }
-        })
+      // Asked afterwards: what was found under another id has got that by now.
+      const keys: string[] = marked === undefined ? [] : await keysOf(marked)
+      return newestFirst(found).map(({ key, cookie }) => {
+        const about = identity.openAbout(factsOf(cookie).about)
+        return {
+          id: nameOf(key),
+          createdAt: dateOf(dateIn(cookie, 'createdAt')),
+          lastSeen: dateOf(lastSeenOf(cookie)),
+          authenticatedAt: dateOf(dateIn(cookie, 'authenticatedAt')),
+          ...(about && { about }),
+          ...(keys.includes(key) && { current: true }),
+        }
+      })
     },
 
     async revoke(user, options = {}) {
       const name = checkUser(user)
       const { except, id } = options
-      const keep = 'except' in options ? await keyOf(checkText(except, 'except')) : undefined
+      const keep = 'except' in options ? checkText(except, 'except') : undefined
       const only = 'id' in options ? checkText(id, 'id') : undefined
-      let ended: string[]
-      if (only === undefined && keep === undefined) ended = await sessions.endAll(name, undefined)
-      else {
-        const keys = (await sessions.find(name)).map(({ key }) => key)
-        if (keep !== undefined && !keys.includes(keep)) return 0
-        if (only === undefined) ended = await sessions.endAll(name, keep)
-        else {
-          ended = keys.filter((key) => key !== keep && nameOf(key) === only)
-          await sessions.end(name, ended)
-        }
+      const kept = new Set<string>()
+      const keepKeys = async (): Promise<Set<string>> => {
+        for (const key of keep === undefined ? [] : await keysOf(keep)) kept.add(key)
+        return kept
       }
+      if (keep !== undefined) {
+        const found = await sessions.find(name)
+        await keepKeys()
+        if (!found.some(({ key }) => kept.has(key))) return 0
+      }
+      const ended =
+        only === undefined
+          ? await sessions.endAll(name, keepKeys)
+          : await sessions.endOne(name, (key) => !kept.has(key) && nameOf(key) === only)
       const ids = ended.map(nameOf)
       if (ids.length > 0) emit(service, 'revoke', { user: name, ids, ...(only !== undefined && { id: only }) })
       return ids.length

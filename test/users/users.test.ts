@@ -1,7 +1,7 @@
 // A user's sessions, on every store: a new id at sign-in, list, revoke, maxSessions, and what is left of them.
 
 import { createCluster } from 'redis'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Identity } from '../../lib/identity.ts'
 import { MemoryStore, RedisStore, type SessionMiddleware, type SessionOptions, session } from '../../lib/index.ts'
 import { DRIVER } from '../../lib/port/slot.ts'
@@ -76,6 +76,38 @@ const idsOf = async ({ sessions }: Site, user = 'ann') => (await sessions.list(u
 /** How many entries the index of a user has. */
 async function entriesOf(store: AnyStore, user: string): Promise<number> {
   return (await store[DRIVER]().users.list(new Identity(undefined).keyOf(user))).length
+}
+
+/** A store that waits for the test at the next call of `method`, before it or after it. */
+function pausing(method: string, when: 'before' | 'after'): { store: MemoryStore; pause(): Promise<() => void> } {
+  const store = new MemoryStore()
+  const driver = store[DRIVER]() as AnyStore
+  let next: ((go: Promise<void>) => void) | undefined
+  const wrapped = (target: AnyStore, prefix: string): AnyStore =>
+    new Proxy(target, {
+      get(_, name) {
+        const value = target[name]
+        if (name === 'users') return wrapped(value, 'users.')
+        if (prefix + String(name) !== method) return typeof value === 'function' ? value.bind(target) : value
+        return (...args: unknown[]) => {
+          const call = () => Reflect.apply(value, target, args)
+          const arrive = next
+          if (!arrive) return call()
+          next = undefined
+          const gate = new Promise<void>((resolve) => arrive(resolve as never))
+          if (when === 'before') return gate.then(call)
+          const result = call()
+          return gate.then(() => result)
+        }
+      },
+    })
+  const intercepted = wrapped(driver, '')
+  store[DRIVER] = () => intercepted
+  const pause = () =>
+    new Promise<() => void>((resolve) => {
+      next = resolve as never
+    })
+  return { store, pause }
 }
 
 const listed = kinds.filter(({ name }) => ['memory', 'file', 'redis', 'connect-redis', 'memorystore'].includes(name))
@@ -386,6 +418,91 @@ describe.skipIf(redisMissing)('on a Redis cluster', () => {
       client.destroy()
       await cluster.stop()
     }
+  })
+})
+
+describe('while the id of a session is renewed', () => {
+  const renewing = { renewAfter: 1 }
+  const later = async () => void vi.setSystemTime(Date.now() + 10)
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }))
+
+  it.each([
+    ['update', 'after'],
+    ['users.move', 'before'],
+    ['users.move', 'after'],
+    ['write', 'before'],
+    ['write', 'after'],
+  ] as const)('revoke ends it (%s, %s)', async (method, when) => {
+    const { store, pause } = pausing(method, when)
+    const site = await siteOn(store, renewing)
+    const browser = await site.signedIn()
+    const stranger = await site.signedIn()
+    for (const isKept of [false, true]) {
+      const { id } = (await stranger.get('/look')).json
+      await later()
+      const old = tab(browser, site.url)
+      const paused = pause()
+      const renewed = browser.get('/untouched')
+      const go = await paused
+      await site.sessions.revoke('ann', isKept ? { except: id } : {})
+      go()
+      await renewed
+      expect([await userOf(old), await userOf(browser)]).toEqual([undefined, undefined])
+      expect(await userOf(stranger)).toBe(isKept ? 'ann' : undefined)
+      await signIn(browser)
+      await signIn(stranger)
+    }
+  })
+
+  it.each([
+    ['users.list', 'before'],
+    ['read', 'after'],
+  ] as const)('the session that revoke is to keep stays (%s, %s)', async (method, when) => {
+    const { store, pause } = pausing(method, when)
+    const site = await siteOn(store, renewing)
+    const [browser, other] = [await site.signedIn(), await site.signedIn()]
+    const { id } = (await browser.get('/look')).json
+    await later()
+    const paused = pause()
+    const revoked = site.sessions.revoke('ann', { except: id })
+    const go = await paused
+    await browser.get('/untouched')
+    go()
+    expect(await revoked).toBe(1)
+    expect([await userOf(browser), await userOf(other)]).toEqual(['ann', undefined])
+  })
+
+  it('one that is revoked by its hashed id ends, and no other', async () => {
+    const { store, pause } = pausing('take', 'before')
+    const site = await siteOn(store, renewing)
+    const [browser, other] = [await site.signedIn(), await site.signedIn()]
+    await later()
+    const { id } = (await browser.get('/look')).json
+    const listed = (await site.sessions.list('ann', { current: id })).find(({ current }) => current)
+    await later()
+    const old = tab(browser, site.url)
+    const paused = pause()
+    const revoked = site.sessions.revoke('ann', { id: listed?.id })
+    const go = await paused
+    await browser.get('/untouched')
+    go()
+    await revoked
+    expect([await userOf(old), await userOf(browser), await userOf(other)]).toEqual([undefined, undefined, 'ann'])
+  })
+
+  it('the limit ends it, where it is the oldest', async () => {
+    const { store, pause } = pausing('take', 'before')
+    const site = await siteOn(store, { ...renewing, maxSessions: 1 })
+    const browser = await site.signedIn()
+    await later()
+    const next = site.visitor()
+    const paused = pause()
+    const signedIn = next.get('/in?user=ann')
+    const go = await paused
+    await browser.get('/untouched')
+    go()
+    await signedIn
+    expect([await userOf(browser), await userOf(next)]).toEqual([undefined, 'ann'])
   })
 })
 
