@@ -340,6 +340,12 @@ export class UserSessions {
     return { found, moving, reserved }
   }
 
+  /** Whether the session with this key is the user's, also one that the index does not know yet. */
+  async isOf(user: string, key: string): Promise<boolean> {
+    const version = await this.#port.at(key).read()
+    return version !== undefined && this.#cookieOf(version, user) !== undefined
+  }
+
   /** The cookie of a session, if it is the user's. */
   #cookieOf({ record }: Version, user: string): CookieData | undefined {
     if (isPointer(record)) return undefined

@@ -58,7 +58,7 @@ export function reportLate({ events }: Service, error: unknown): void {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
     warn(
       'WARN_SESSION_LATE_ERROR',
-      "a store failed after the response; listen with sessions.on('error', listener)",
+      "a session failed after the response; listen with sessions.on('error', listener)",
       reason,
     )
   }

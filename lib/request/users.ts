@@ -119,8 +119,9 @@ export function userMethods(service: Service): UserMethods {
       }
       if (keep !== undefined) {
         const found = await sessions.find(name)
-        await keepKeys()
-        if (!found.some(({ key }) => kept.has(key))) return 0
+        const keys = [...(await keepKeys())]
+        const isListed = found.some(({ key }) => kept.has(key))
+        if (!isListed && !(await Promise.all(keys.map((key) => sessions.isOf(name, key)))).includes(true)) return 0
       }
       const ended =
         only === undefined

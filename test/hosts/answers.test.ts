@@ -509,10 +509,11 @@ it('a failure that comes too late for anybody is a warning, once', async () => {
   try {
     const client = new Client(url)
     for (let n = 0; n < 3; n++) await client.get('/')
-    const late = (): unknown[] => warned.mock.calls.filter(([message]) => String(message).startsWith('a store failed'))
+    const late = (): unknown[] =>
+      warned.mock.calls.filter(([message]) => String(message).startsWith('a session failed'))
     await expect.poll(() => late().length, { interval: 1 }).toBe(1)
     expect(late()[0]).toEqual([
-      "a store failed after the response; listen with sessions.on('error', listener)",
+      "a session failed after the response; listen with sessions.on('error', listener)",
       expect.objectContaining({ code: 'WARN_SESSION_LATE_ERROR', detail: expect.stringContaining('set failed') }),
     ])
     client.close()
