@@ -98,8 +98,10 @@ class UserSlot extends OuterSlot {
       const isWritten = written !== undefined && held !== undefined
       if (isWritten && lacksEntry) {
         const entered = user as string
+        const update = (): Awaitable<Version | undefined> => this.#update(from, make, entered)
+        // The entry of a session that was signed in before stays, whatever becomes of this write.
         return chain(this.#reserve(entered, change === 'in'), () =>
-          this.#dropIfFails(entered, () => this.#update(from, make, entered)),
+          change === 'in' ? this.#dropIfFails(entered, update) : update(),
         )
       }
       if (!isWritten) return reserved === undefined ? held : chain(this.#drop(reserved), () => held)

@@ -363,6 +363,27 @@ describe.each(bundled.map((kind) => [kind.name, kind] as const))('on %s, which k
     expect(await userOf(browser)).toBeUndefined()
   })
 
+  it('a session whose time could not be extended is in the list still', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    const { store } = await opened(kind)
+    const site = await siteOn(store, { cookie: { maxAge: 3_600_000 }, rolling: true })
+    const browser = await site.signedIn()
+    vi.setSystemTime(Date.now() + 3_500_000)
+    await browser.get('/untouched')
+    vi.setSystemTime(Date.now() + 3_500_000)
+    const driver = store[DRIVER]()
+    const update = driver.update
+    driver.update = (...args: unknown[]) => {
+      // As far as the session itself goes: what it makes is not written.
+      const make = args[2] as (current: object) => object | undefined
+      if (make(args[1] as object)) throw new Error('the disk is full')
+      return update.apply(driver, args)
+    }
+    await browser.get('/untouched')
+    driver.update = update
+    expect(await site.sessions.list('ann')).toHaveLength(1)
+  })
+
   it('confirming makes authenticatedAt anew under a new id, and other changes leave it', async () => {
     vi.useFakeTimers({ toFake: ['Date'] })
     const site = await siteOn((await opened(kind)).store)
