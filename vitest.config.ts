@@ -34,7 +34,6 @@ class AloneFirst extends BaseSequencer {
 
 export default defineConfig(({ mode }) => {
   const isFull = mode === 'full'
-  const include = isFull ? FULL : ['test/**/*.test.ts']
   const options = {
     // The library's own, which the tests cause; those of others are shown.
     execArgv: ['--disable-warning=SessionWarning'],
@@ -52,10 +51,12 @@ export default defineConfig(({ mode }) => {
       globalSetup: 'test/support/setup.ts',
       reporters: ['minimal'],
       sequence: { sequencer: AloneFirst },
-      projects: [
-        { test: { ...options, name: 'shared', include, exclude: ALONE, isolate: false } },
-        { test: { ...options, name: 'alone', include: isFull ? FULL : ALONE, isolate: true } },
-      ],
+      projects: isFull
+        ? [{ test: { ...options, name: 'full', include: FULL } }]
+        : [
+            { test: { ...options, name: 'shared', include: ['test/**/*.test.ts'], exclude: ALONE, isolate: false } },
+            { test: { ...options, name: 'alone', include: ALONE } },
+          ],
     },
   }
 })
